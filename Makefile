@@ -1,0 +1,38 @@
+# The commands of the house. Everything runs in .venv, which `setup` makes; on Windows see README.md.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SEKISHO := $(BIN)/sekisho
+
+.PHONY: help setup up test lint report bench soak docs
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1  \2/p' Makefile | awk '{printf "make %-8s", $$1; $$1=""; print}'
+
+setup: ## Make or renew the environment; nothing happens when it is up to date.
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON). On Debian and Ubuntu: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) tools/setup.py
+
+up: setup ## From nothing to a served gate; later starts serve at once.
+	@$(SEKISHO) up
+
+lint: setup ## Style, types and the direction of imports.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: lint ## Lint, then every test, the fast ones first.
+	@$(BIN)/pytest
+
+report: setup ## The whole report card, as a page and as JSON.
+	@$(SEKISHO) report
+
+bench: setup ## The benchmarks behind every figure in the documents.
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+soak: setup ## Fifty kill -9 of a loaded server; every answer a client got must be in the ledger.
+	@SOAK_KILLS=50 $(BIN)/pytest --timeout 3600 tests/e2e/test_kill.py
+
+docs: setup ## Write the generated parts of README and docs again.
+	@$(BIN)/python tools/docs.py

@@ -1,0 +1,96 @@
+"""`audit`: is the ledger whole, and what is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from . import output
+from .options import Call, command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    group = typer.Typer(help="Verify and read the ledger.", no_args_is_help=True, rich_markup_mode="markdown")
+    command(group)(verify)
+    command(group)(show)
+    app.add_typer(group, name="audit", rich_help_panel="Judge and audit")
+
+
+def verify(call: Call) -> None:
+    """Recompute every digest and link of the ledger. Exit code 1 when something was changed.
+
+    The chain cannot show that its newest entries were cut off: compare `head` with one written down elsewhere.
+    """
+    from ..loop import audit as loop
+
+    with call.house() as house:
+        found = loop.verify(house.ledger)
+    document: dict[str, Any] = {
+        "ok": found.ok,
+        "entries": found.entries,
+        "head": {"seq": found.head.seq, "digest": found.head.digest},
+        "first_bad_seq": found.first_bad_seq,
+        "problem": found.problem,
+    }
+    if call.json:
+        output.write_json(document)
+    else:
+        output.write_pairs(_told(document))
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _told(found: Mapping[str, Any]) -> dict[str, Any]:
+    head = found["head"]
+    told = {
+        "ledger": "whole" if found["ok"] else "NOT WHOLE",
+        "entries": found["entries"],
+        "head": f"{head['seq']} {head['digest']}",
+    }
+    if not found["ok"]:
+        told |= {"first bad": found["first_bad_seq"] or "-", "problem": found["problem"]}
+    return told
+
+
+def show(
+    call: Call,
+    id: Annotated[
+        str | None, typer.Argument(help="One record, with its content and the corrections filed on it.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="judgement, correction, proof, promotion, policy or contract."),
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="gate, question or chat.")] = None,
+    decision: Annotated[str | None, typer.Option(help="ALLOW, ESCALATE, DENY, or another answer.")] = None,
+    after: Annotated[int, typer.Option(help="`seq` of the last entry of the page before.")] = 0,
+    limit: Annotated[int, typer.Option(help="Most entries shown.")] = 20,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Begin with the oldest.")] = False,
+) -> None:
+    """Show entries of the ledger, newest first, or one record whole."""
+    from ..loop import audit as loop
+
+    with call.house() as house:
+        found = loop.show(house.ledger, kind, task, decision, after, limit, id, not oldest_first)
+    if call.json or id is not None:
+        output.write_json(found if id is None else found[0])
+        return
+    output.write_table(("seq", "at", "kind", "id", "what"), [_row(entry) for entry in found])
+
+
+def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    what = _SUMMARIES[entry["kind"]](entry["record"])
+    return str(entry["seq"]), entry["at"], entry["kind"], entry["id"], what
+
+
+_SUMMARIES = {
+    "judgement": lambda r: f"{r['task']} {r['decision']} ({', '.join(r['reasons'])})",
+    "correction": lambda r: f"{r['was']} → {r['label']} on {r['judgement']} by {r['by']}",
+    "proof": lambda r: f"{'passed' if r['passed'] else 'falls short'} {r['candidate']}",
+    "promotion": lambda r: f"{'rollback to' if r['rollback'] else 'serves'} {r['release']} by {r['by']}",
+    "policy": lambda r: f"{r['name']} {r['digest']}",
+    "contract": lambda r: f"{r['name']} {r['digest']}",
+}

@@ -1,0 +1,71 @@
+"""One JSON form, tagged digests, ids and UTC time: what makes a record comparable byte for byte."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 1 << 20
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode `value` as the one JSON form used for digests: sorted keys, no spaces, UTF-8, no NaN.
+
+    Strings are kept byte for byte (no Unicode normalisation), so NFC and NFD stay distinct.
+
+    Raises:
+        ValueError: for NaN or infinity, which JSON cannot carry, and for lone surrogates.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode("utf-8")
+
+
+def digest(data: bytes) -> str:
+    """Return the algorithm-tagged digest of `data`: `sha256:` and 64 hex digits."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Return the digest of the canonical JSON of `value`."""
+    return digest(canonical_json(value))
+
+
+def digest_text(text: str) -> str:
+    """Return the digest of `text` in UTF-8."""
+    return digest(text.encode("utf-8"))
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a file's bytes, read in chunks."""
+    h = hashlib.sha256()
+    with path.open("rb") as f:
+        while block := f.read(_CHUNK):
+            h.update(block)
+    return "sha256:" + h.hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """Return the digest of a folder: that of the canonical JSON of its files' digests by relative name."""
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return digest_json({p.relative_to(folder).as_posix(): digest_file(p) for p in files})
+
+
+def short(tagged: str, length: int = 12) -> str:
+    """Return the first hex digits of a tagged digest, for names people read."""
+    return tagged.partition(":")[2][:length]
+
+
+def utc_now() -> str:
+    """Return the present time in UTC, ISO 8601 with microseconds and `Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def new_id(prefix: str) -> str:
+    """Return a fresh id such as `jdg_01j…`: a time-ordered prefix and 80 random bits, in hex."""
+    millis = int(datetime.now(UTC).timestamp() * 1000)
+    return f"{prefix}_{millis:012x}{secrets.token_hex(10)}"

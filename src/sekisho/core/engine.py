@@ -1,0 +1,91 @@
+"""Engine: the protocol every backend fulfils. It answers typed questions, writes text and counts tokens; it decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Literal, Protocol
+
+from .question import Frozen, OptionScores, Question
+
+
+class EngineInfo(Frozen):
+    """What is being served.
+
+    Attributes:
+        engine: backend name: llamacpp, torch, remote or fake.
+        model: the name clients use.
+        model_digest: tagged digest of the weights file.
+        context: tokens one request may use, prompt and answer together.
+        device: cpu or cuda.
+    """
+
+    engine: str
+    model: str
+    model_digest: str
+    context: int
+    device: str
+
+
+class Message(Frozen):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Sampling(Frozen):
+    """How text is drawn. `temperature` 0 is greedy; `seed` makes a run repeatable."""
+
+    max_tokens: int = 256
+    temperature: float = 0.7
+    top_p: float = 0.95
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+class Piece(Frozen):
+    """A piece of generated text. The last piece has `finish` set and carries the token counts."""
+
+    text: str
+    finish: Literal["stop", "length"] | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Engine(Protocol):
+    """A backend. All methods may be called from many tasks at once.
+
+    Errors: EngineError when it is down or unreadable, EngineTimeoutError past `timeout` seconds, TooLargeError when a prompt
+    does not fit the context (never truncation).
+    """
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is being served; fixed once started."""
+        ...
+
+    async def start(self) -> None:
+        """Load, warm up and become ready."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop and free everything; safe to call twice."""
+        ...
+
+    async def healthy(self) -> bool:
+        """Whether the engine would answer now."""
+        ...
+
+    async def ask(self, state: str, questions: Sequence[Question], timeout: float) -> list[OptionScores]:
+        """Score every option of each question over `state`; one OptionScores a question, in order."""
+        ...
+
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling, timeout: float
+    ) -> AsyncIterator[Piece]:
+        """Write an answer piece by piece. Closing the iterator cancels the work in the engine."""
+        ...
+
+    async def count(self, text: str) -> int:
+        """Number of tokens of `text`."""
+        ...

@@ -1,0 +1,1 @@
+"""Documents in, examples out."""

@@ -1,0 +1,205 @@
+"""From every source to the gathered set: collect, clean, dedup, cap, compose, write. One call, one core, seconds."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..core.canonical import digest_file, digest_text
+from ..core.gate_prompt import LANGS
+from ..core.question import Example
+from ..core.records import DECISIONS
+from .clean import clean
+from .collect import AUTHORED, Drop, Request, collect, read_evaluation
+from .corpus import DOMAINS
+from .dedup import Grouped, deduplicate
+from .format import (
+    FILES,
+    Count,
+    Manifest,
+    SourceReport,
+    count_cells,
+    decision_by_language,
+    describe_files,
+    write_set,
+)
+from .leanings import leanings
+from .synth import House, compose, variants
+
+SEED = 20261121
+VARIANTS = 1
+"""Wrapped variants of each authored training request."""
+
+CAPS: Mapping[str, Mapping[str, int]] = {
+    "jaquad_questions": {"train": 60, "calibration": 60, "holdout": 120},
+    "jailbreak": {"train": 150, "calibration": 60, "holdout": 100},
+}
+"""Most rows of a source in a split, so that the authored pairs dominate and language does not tell the decision."""
+
+Progress = Callable[[str, float], None]
+"""Called with the step's name and the share done, 0 to 1."""
+
+
+def gather(
+    share: Path,
+    out: Path,
+    seed: int = SEED,
+    evaluation_file: Path | None = None,
+    progress: Progress | None = None,
+    variant_count: int = VARIANTS,
+) -> Manifest:
+    """Gather the gate's set into `out`: train, calibration, holdout, evaluation and the manifest.
+
+    Args:
+        share: folder with `data` and `policies`.
+        evaluation_file: JSON lines (id, text, category, gate_hint) that are only evaluated on; never trained on.
+        progress: told the step and the share done.
+        variant_count: wrapped variants of each authored training request.
+
+    Raises:
+        DataError: when a source, the policy or a contract is missing or wrong, or `out` cannot be written.
+    """
+    manifest, splits = assemble(share, seed, evaluation_file, progress, variant_count)
+    write_set(out, splits, manifest)
+    _tell(progress, "written", 1.0)
+    return manifest
+
+
+def assemble(
+    share: Path,
+    seed: int = SEED,
+    evaluation_file: Path | None = None,
+    progress: Progress | None = None,
+    variant_count: int = VARIANTS,
+) -> tuple[Manifest, dict[str, list[Example]]]:
+    """Do everything `gather` does but write; return the manifest and the examples by split."""
+    house = House.read(share)
+    read = list(collect(share / "data"))
+    outside = list(read_evaluation(evaluation_file)) if evaluation_file else []
+    _tell(progress, "collected", 0.1)
+    fit, unfit = clean(read)
+    fit_outside, unfit_outside = clean(outside)
+    _tell(progress, "cleaned", 0.2)
+    grouped = Grouped(fit, fit_outside)
+    kept, near = deduplicate(grouped)
+    _tell(progress, "deduplicated", 0.7)
+    kept, over = cap(grouped, kept, seed)
+    splits = _compose(grouped, kept, house, seed, variant_count)
+    _tell(progress, "composed", 0.9)
+    drops = [*unfit, *unfit_outside, *near, *over]
+    manifest = _manifest(
+        share, evaluation_file, (seed, variant_count), house, [*read, *outside], drops, splits
+    )
+    return manifest, splits
+
+
+def cap(grouped: Grouped, kept: Iterable[int], seed: int) -> tuple[list[int], list[Drop]]:
+    """Thin capped sources, split by split, by the digest of seed and id; return what stays and the drops (`cap`)."""
+    cells: dict[tuple[str, str], list[int]] = defaultdict(list)
+    stay: list[int] = []
+    drops: list[Drop] = []
+    for i in kept:
+        cells[grouped.requests[i].source, grouped.splits[i]].append(i)
+    for (source, split), rows in cells.items():
+        rows.sort(key=lambda i: digest_text(f"{seed}:{grouped.requests[i].id}"))
+        most = CAPS.get(source, {}).get(split, len(rows))
+        stay += rows[:most]
+        drops += [Drop(request=grouped.requests[i], reason="cap") for i in rows[most:]]
+    return sorted(stay), drops
+
+
+def _compose(
+    grouped: Grouped, kept: Sequence[int], house: House, seed: int, variant_count: int
+) -> dict[str, list[Example]]:
+    splits: dict[str, list[Example]] = {name: [] for name in FILES}
+    for i in kept:
+        splits[grouped.splits[i]].append(compose(grouped.requests[i], grouped.groups[i], house, seed))
+    training = [i for i in kept if grouped.splits[i] == "train"]
+    groups = {grouped.requests[i].id: grouped.groups[i] for i in training}
+    rows = [grouped.requests[i] for i in training]
+    splits["train"] += variants(rows, groups, house, seed, variant_count)
+    return splits
+
+
+def _manifest(
+    share: Path,
+    evaluation_file: Path | None,
+    knobs: tuple[int, int],
+    house: House,
+    read: Sequence[Request],
+    drops: Sequence[Drop],
+    splits: Mapping[str, Sequence[Example]],
+) -> Manifest:
+    authored = [r for r in read if r.source == AUTHORED]
+    return Manifest(
+        seed=knobs[0],
+        variants=knobs[1],
+        policy=house.policy.name,
+        files=describe_files(splits),
+        inputs=_inputs(share, evaluation_file),
+        sources=tuple(_source_reports(read, drops)),
+        counts=tuple(c for name in FILES for c in count_cells(name, splits[name])),
+        lengths=_lengths(authored),
+        leanings=leanings(authored),
+        decision_by_language={name: decision_by_language(splits[name]) for name in FILES if splits[name]},
+    )
+
+
+def _inputs(share: Path, evaluation_file: Path | None) -> dict[str, str]:
+    data = share / "data"
+    paths = [p for folder in ("gate/authored", "benign", "safety") for p in (data / folder).glob("*.json*")]
+    digests = {p.relative_to(data).as_posix(): digest_file(p) for p in sorted(paths)}
+    return digests | ({evaluation_file.name: digest_file(evaluation_file)} if evaluation_file else {})
+
+
+def _source_reports(read: Sequence[Request], drops: Sequence[Drop]) -> list[SourceReport]:
+    total = Counter(r.source for r in read)
+    licences = {r.source: r.licence for r in read}
+    lost: dict[str, Counter[str]] = defaultdict(Counter)
+    for drop in drops:
+        lost[drop.request.source][drop.reason] += 1
+    return [
+        SourceReport(
+            source=source,
+            licence=licences[source],
+            read=total[source],
+            kept=total[source] - lost[source].total(),
+            drops=dict(sorted(lost[source].items())),
+        )
+        for source in sorted(total)
+    ]
+
+
+def _lengths(authored: Sequence[Request]) -> dict[str, dict[str, float]]:
+    """Mean characters of the authored requests by language and decision."""
+    table: dict[str, dict[str, float]] = {}
+    for lang in LANGS:
+        for decision in DECISIONS:
+            sizes = [len(r.text) for r in authored if (r.lang, r.decision) == (lang, decision)]
+            table.setdefault(lang, {})[decision] = round(sum(sizes) / max(1, len(sizes)), 1)
+    return table
+
+
+def empty_cells(manifest: Manifest, split: str) -> list[tuple[str, str, str]]:
+    """Return the (language, domain, decision) cells of a split that have no row."""
+    cells = [(lang, domain, decision) for lang in LANGS for domain in DOMAINS for decision in DECISIONS]
+    return [c for c in cells if not manifest.rows(split=split, lang=c[0], domain=c[1], decision=c[2])]
+
+
+def cell_table(counts: Sequence[Count]) -> str:
+    """Return counts of language × domain × decision as a Markdown table, all splits named in `counts` together."""
+    rows: Counter[tuple[str, str, str]] = Counter()
+    for c in counts:
+        rows[c.lang, c.domain, c.decision] += c.rows
+    head = [f"{lang} {d}" for lang in LANGS for d in DECISIONS]
+    lines = [f"| domain | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    for domain in DOMAINS:
+        numbers = [f"{rows[lang, domain, d]:,}" for lang in LANGS for d in DECISIONS]
+        lines.append(f"| {domain} | {' | '.join(numbers)} |")
+    return "\n".join(lines)
+
+
+def _tell(progress: Progress | None, step: str, done: float) -> None:
+    if progress:
+        progress(step, done)

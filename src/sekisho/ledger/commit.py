@@ -1,0 +1,90 @@
+"""Group commit: threads that wait while a commit is in flight share the next one, so the price of an fsync is split among them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from sekisho.core.errors import LedgerError
+
+from .chain import Draft, Entry, Sealed
+
+
+class Job:
+    """One caller's records on their way through the queue, then what became of them."""
+
+    def __init__(self, drafts: list[Draft], sealed: tuple[Sealed, ...]) -> None:
+        self.drafts, self.sealed = drafts, sealed
+        self.entries: list[Entry] | None = None
+        self.error: Exception | None = None
+        self.done = False
+
+    def outcome(self) -> list[Entry]:
+        """Return the entries, or raise what befell this job."""
+        if self.error is not None:
+            raise self.error
+        if self.entries is None:
+            raise LedgerError(
+                "The commit was interrupted; it is not known to be durable.",
+                "Look the id up, then try again.",
+            )
+        return self.entries
+
+
+class Queue:
+    """Leader and followers: whoever finds no commit in flight leads one for all who wait; the others sleep until theirs is done."""
+
+    def __init__(self, commit: Callable[[list[Job]], None]) -> None:
+        self._commit = commit
+        self._turn = threading.Condition()
+        self._waiting: list[Job] = []
+        self._leading = False
+        self._closed = False
+
+    def run(self, job: Job) -> list[Entry]:
+        """Return when the job is committed or has failed, by this thread or another."""
+        batch = self._wait(job)
+        if batch:
+            try:
+                self._commit(batch)
+            finally:
+                self._finish(batch)
+        return job.outcome()
+
+    def _wait(self, job: Job) -> list[Job]:
+        """Return the batch this thread must commit, its own job in it; empty when another thread has done it."""
+        with self._turn:
+            if self._closed:
+                raise closed_error()
+            self._waiting.append(job)
+            try:
+                self._turn.wait_for(lambda: job.done or not self._leading)
+            except (
+                BaseException
+            ):  # interrupted while waiting: nobody will look at the result, so do not write it
+                with suppress(ValueError):
+                    self._waiting.remove(job)
+                raise
+            if job.done:
+                return []
+            batch, self._waiting, self._leading = self._waiting, [], True
+            return batch
+
+    def _finish(self, batch: list[Job]) -> None:
+        with self._turn:
+            for job in batch:
+                job.done = True
+            self._leading = False
+            self._turn.notify_all()
+
+    def close(self) -> None:
+        """Take no more jobs, and return when those that wait are done."""
+        with self._turn:
+            self._closed = True
+            self._turn.wait_for(lambda: not self._leading and not self._waiting)
+
+
+def closed_error() -> LedgerError:
+    """The error of every call after `close`."""
+    return LedgerError("The ledger is closed.", "Open it again.")

@@ -1,0 +1,282 @@
+"""The ledger's file: how a connection is opened, which tables there are, and what SQLite's errors mean to people.
+
+Every connection of the house comes from `connect`, so every one has WAL, `synchronous=FULL` and a busy timeout; a default of the
+SQLite that Python happens to be built with is never relied on.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+from sekisho.core.errors import LedgerError
+
+BUSY_SECONDS = 5.0
+"""How long a statement waits for another process before it gives up; with the engine's deadline it bounds an answer."""
+APPLICATION_ID = 0x53454B49
+"""`SEKI`: marks the file, so that another program's database is never migrated by accident."""
+OLDEST_SQLITE = (3, 37)
+"""STRICT tables came with 3.37."""
+
+_FULL = 2
+
+
+def _entries(db: sqlite3.Connection) -> None:
+    """Why: the chain itself. Filters are generated from the body, so that they cannot disagree with what was hashed.
+
+    The insert guard is needed beside the other two: `INSERT OR REPLACE` deletes without firing a delete trigger.
+    """
+    db.execute(
+        """CREATE TABLE entries (
+            seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL UNIQUE, at TEXT NOT NULL,
+            body TEXT NOT NULL, prev TEXT NOT NULL, digest TEXT NOT NULL,
+            task TEXT GENERATED ALWAYS AS (json_extract(body, '$.task')) VIRTUAL,
+            decision TEXT GENERATED ALWAYS AS (json_extract(body, '$.decision')) VIRTUAL,
+            judgement TEXT GENERATED ALWAYS AS (json_extract(body, '$.judgement')) VIRTUAL
+        ) STRICT"""
+    )
+    for columns in ("kind", "task", "task, decision", "decision", "judgement"):
+        db.execute(f"CREATE INDEX entries_{columns.replace(', ', '_')} ON entries ({columns})")
+    for verb in ("UPDATE", "DELETE"):
+        db.execute(
+            f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries "
+            "BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+        )
+    db.execute(
+        """CREATE TRIGGER entries_only_at_head BEFORE INSERT ON entries
+        WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM entries)
+          OR NEW.prev IS NOT coalesce((SELECT digest FROM entries ORDER BY seq DESC LIMIT 1),
+            'sha256:0000000000000000000000000000000000000000000000000000000000000000')
+          OR EXISTS (SELECT 1 FROM entries WHERE id = NEW.id)
+        BEGIN SELECT RAISE(ABORT, 'the ledger grows only at its head'); END"""
+    )
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def _contents(db: sqlite3.Connection) -> None:
+    """Why: people's text must be erasable (retention) while the chain stays whole, so it lies apart, bound by a salted digest.
+
+    A row may be deleted, never altered.
+    """
+    db.execute(
+        "CREATE TABLE contents (digest TEXT PRIMARY KEY NOT NULL, salt BLOB NOT NULL, body TEXT NOT NULL, at TEXT NOT NULL) STRICT"
+    )
+    db.execute(
+        "CREATE TRIGGER contents_no_update BEFORE UPDATE ON contents "
+        "BEGIN SELECT RAISE(ABORT, 'content is erased or kept, never altered'); END"
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_entries, _contents)
+"""Step n brings a file to version n (`user_version`). A released step is never edited; a change is a new step."""
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open one connection, usable from any thread, in autocommit.
+
+    Args:
+        mode: `rwc` to write (creates the file), `ro` to read.
+
+    Raises:
+        LedgerError: not a ledger, not in WAL, SQLite too old.
+        sqlite3.Error: from SQLite; callers translate it.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise LedgerError(
+            f"SQLite {sqlite3.sqlite_version} is too old.", "Use a Python built with SQLite 3.37 or newer."
+        )
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        _check_mark(db, path)
+        if mode != "ro":
+            _enter_wal(db)
+        db.execute("PRAGMA synchronous = FULL")
+        if mode == "ro":
+            db.execute("PRAGMA query_only = ON")
+        _check_durable(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open a file for writing, made and migrated as needed. Errors as `connect`, and OSError for the folder."""
+    _make_folder(path.parent)
+    db = connect(path, "rwc")
+    try:
+        migrate(db)
+        check_version(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents so that they outlive a power cut; SQLite syncs only the folder its file lies in."""
+    if folder.exists():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    if os.name != "nt":
+        handle = os.open(folder.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _check_mark(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse another program's database before anything in it is changed."""
+    # In this order: tables and mark appear together, so a ledger made by another process between the two reads still passes.
+    (objects,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (mark,) = db.execute("PRAGMA application_id").fetchone()
+    if mark != APPLICATION_ID and (mark or objects):
+        raise LedgerError(
+            f"{path} is not a Sekisho ledger.", "Name another file; nothing in this one was changed."
+        )
+
+
+def _enter_wal(db: sqlite3.Connection) -> None:
+    """Switch to WAL. Two processes that create one file may collide here, where SQLite does not wait by itself."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as e:
+            if _primary(e) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _check_durable(db: sqlite3.Connection, path: Path) -> None:
+    """Read back what was asked for: a file system without shared memory silently refuses WAL."""
+    (journal,), (sync,) = (db.execute(f"PRAGMA {p}").fetchone() for p in ("journal_mode", "synchronous"))
+    if journal != "wal" or sync != _FULL:
+        raise LedgerError(
+            f"{path} has journal mode {journal} and synchronous {sync}, not wal and {_FULL}.",
+            "Keep the ledger on a local disk.",
+        )
+
+
+def version(db: sqlite3.Connection) -> int:
+    """Return the number of the newest step the file has been through; 0 for an empty file."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection) -> int:
+    """Bring the file to the present version, one transaction a step; return how many steps were taken (0 when up to date)."""
+    taken = 0
+    for number, step in enumerate(MIGRATIONS, 1):
+        if version(db) >= number:
+            continue
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            # Read again: another process may have taken this step while we waited for the lock.
+            if version(db) < number:
+                step(db)
+                db.execute(f"PRAGMA user_version = {number}")
+                taken += 1
+            db.execute("COMMIT")
+        except BaseException:
+            roll_back(db)
+            raise
+    return taken
+
+
+def check_version(db: sqlite3.Connection, path: Path) -> None:
+    """Raise LedgerError when the file is older or newer than this program."""
+    found, known = version(db), len(MIGRATIONS)
+    if found > known:
+        raise LedgerError(
+            f"{path} has version {found}; this program knows {known}.", "Use the newer Sekisho that wrote it."
+        )
+    if found < known:
+        raise LedgerError(
+            f"{path} has version {found}, not {known}.", "Open it once for writing, as `sekisho serve` does."
+        )
+
+
+def differences(db: sqlite3.Connection) -> list[str]:
+    """Compare tables, indexes and triggers with a ledger made afresh; name each that is missing, changed or not ours."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        migrate(fresh)
+        wanted = _objects(fresh)
+    found = _objects(db)
+    words = [f"{n} is missing" for n in sorted(wanted.keys() - found.keys())]
+    words += [f"{n} was added" for n in sorted(found.keys() - wanted.keys())]
+    words += [f"{n} was changed" for n in sorted(wanted.keys() & found.keys()) if wanted[n] != found[n]]
+    if version(db) != len(MIGRATIONS):
+        words.append(f"user_version is {version(db)}, not {len(MIGRATIONS)}")
+    return words
+
+
+def _objects(db: sqlite3.Connection) -> dict[str, str]:
+    """Every table, index and trigger by name, as `trigger entries_no_update`, with its SQL."""
+    rows = db.execute(
+        "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"
+    )
+    return dict(rows.fetchall())
+
+
+def roll_back(db: sqlite3.Connection) -> None:
+    """End a transaction, if SQLite has not ended it already, without hiding the error that led here."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _primary(e: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 when Python itself raised the error."""
+    return (getattr(e, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+_DAMAGED = (
+    "is damaged or is no ledger",
+    "Keep the file as it is, run `sekisho audit verify`, then restore a backup.",
+)
+_CLOSED = (
+    "may not be written",
+    "Check the rights of the file and its folder, and that it was not opened read-only.",
+)
+_MEANING = {
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "Find the process that holds it, then try again."),
+    sqlite3.SQLITE_LOCKED: ("is locked by another connection", "Try again."),
+    sqlite3.SQLITE_FULL: (
+        "has no room to grow",
+        "Free space on its disk, then try again; nothing was written.",
+    ),
+    sqlite3.SQLITE_IOERR: ("could not be read or written by the disk", "Check the disk and the system log."),
+    sqlite3.SQLITE_CANTOPEN: (
+        "cannot be opened",
+        "Check that the path exists and that its folder may be written.",
+    ),
+    sqlite3.SQLITE_TOOBIG: ("cannot hold a record of that size", "Make the record smaller."),
+    sqlite3.SQLITE_NOMEM: ("ran out of memory", "Free memory, then try again."),
+    sqlite3.SQLITE_READONLY: _CLOSED,
+    sqlite3.SQLITE_PERM: _CLOSED,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+}
+
+
+def translated(e: sqlite3.Error, path: Path) -> LedgerError:
+    """Return what a SQLite error means, in words, with what to do about it."""
+    what, do = _MEANING.get(
+        _primary(e), ("failed", "Run `sekisho audit verify`; if it finds nothing, report this.")
+    )
+    error = LedgerError(f"The ledger {path} {what} ({e}).", do)
+    error.__cause__ = e
+    return error
+
+
+def of_one_caller(e: sqlite3.Error) -> bool:
+    """Whether a failed shared transaction may have been one caller's doing, so that the others deserve a try alone."""
+    return _primary(e) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_NOMEM}

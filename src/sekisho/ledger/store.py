@@ -1,0 +1,288 @@
+"""The ledger as the house sees it: append records, durable when it returns, and read them back.
+
+Threads that append while a commit is in flight share the next transaction (group commit), so the price of an fsync is split among them.
+Several processes may write one file: the head is read again inside every transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sekisho.core.canonical import utc_now
+from sekisho.core.errors import ConflictError, InputError, LedgerError
+from sekisho.core.records import Record
+
+from . import schema
+from .chain import START, Draft, Entry, Head, Sealed, draft, link, seal, seal_digest
+from .commit import Job, Queue, closed_error
+from .verify import Verification, audit
+
+MAX_PAGE = 10_000
+"""Most entries one call returns."""
+_IDLE_READERS = 8
+_SELECT = "SELECT seq, kind, id, at, body, prev, digest FROM entries "
+_INSERT = "INSERT INTO entries (seq, kind, id, at, body, prev, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
+# The same sealed content twice is the same row: its salt makes another content with that digest impossible.
+_KEEP = "INSERT INTO contents (digest, salt, body, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
+_LAST_SEQ = (1 << 63) - 1
+
+
+class Ledger:
+    """An open ledger. Every method may be called from any thread; other processes may use the file at the same time.
+
+    Errors: LedgerError when the file is locked, full, read-only, damaged or closed; never a raw SQLite error.
+    """
+
+    seal = staticmethod(seal)
+
+    def __init__(self, path: Path, writer: sqlite3.Connection | None) -> None:
+        """Use `Ledger.open`."""
+        self.path = path
+        self._writer = writer
+        self._queue = Queue(self._commit)
+        self._pool_lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path, read_only: bool = False) -> Ledger:
+        """Open a ledger; unless `read_only`, create and migrate it as needed.
+
+        Raises:
+            LedgerError: it is absent (read-only), another program's, of another version, or cannot be opened.
+        """
+        path = path.absolute()
+        try:
+            if not read_only:
+                return cls(path, schema.open_writer(path))
+            with closing(schema.connect(path, "ro")) as db:
+                schema.check_version(db, path)
+            return cls(path, None)
+        except sqlite3.Error as e:
+            raise schema.translated(e, path) from e
+        except OSError as e:
+            raise LedgerError(
+                f"The folder of {path} cannot be made: {e}.", "Check the path and its rights."
+            ) from e
+
+    def close(self) -> None:
+        """Finish what waits and close every connection; safe to call twice."""
+        self._queue.close()
+        with self._pool_lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for db in idle:
+            db.close()
+        if self._writer is not None:
+            # Last, so that its closing moves the write-ahead log into the file.
+            self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, records: Sequence[Record], sealed: Sequence[Sealed] = ()) -> list[Entry]:
+        """Append records and sealed content in one transaction, all or nothing; durable when it returns.
+
+        Raises:
+            ConflictError: an id is already in the ledger, or twice in `records`.
+            LedgerError: it is not known to be durable, so nothing may be released on it.
+        """
+        if self._writer is None:
+            raise LedgerError(f"{self.path} was opened read-only.", "Open it for writing.")
+        job = Job([draft(r) for r in records], tuple(sealed))
+        for s in job.sealed:
+            if seal_digest(s.salt, s.body.encode()) != s.digest:
+                raise LedgerError(
+                    f"Sealed content does not have its digest {s.digest}.", "Make it with Ledger.seal."
+                )
+        return self._queue.run(job) if job.drafts or job.sealed else []
+
+    def _commit(self, batch: list[Job]) -> None:
+        """Commit a batch together; when it may be one caller's fault, each alone, so that only that one fails."""
+        try:
+            self._transact(batch)
+        except sqlite3.Error as e:
+            if len(batch) > 1 and schema.of_one_caller(e):
+                for job in batch:
+                    self._commit([job])
+                return
+            for job in batch:
+                job.error = schema.translated(e, self.path)
+
+    def _transact(self, batch: list[Job]) -> None:
+        db = self._writer
+        assert db is not None
+        written: list[tuple[Job, list[Entry]]] = []
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            head = _read_head(db)
+            for job in batch:
+                job.error = _conflict(db, job.drafts)
+                if job.error is None:
+                    entries = link(job.drafts, head)
+                    _insert(db, entries, job)
+                    head = Head(entries[-1].seq, entries[-1].digest) if entries else head
+                    written.append((job, entries))
+            db.execute("COMMIT")
+        except BaseException:
+            schema.roll_back(db)
+            raise
+        for job, entries in written:
+            job.entries = entries
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a read connection to one thread and translate what goes wrong."""
+        try:
+            db = self._borrow()
+            try:
+                yield db
+            finally:
+                self._give_back(db)
+        except sqlite3.Error as e:
+            raise schema.translated(e, self.path) from e
+        except UnicodeEncodeError as e:
+            raise InputError("The text has lone surrogates.", "Send valid Unicode.") from e
+
+    def _borrow(self) -> sqlite3.Connection:
+        with self._pool_lock:
+            if self._closed:
+                raise closed_error()
+            if self._idle:
+                return self._idle.pop()
+        return schema.connect(self.path, "ro")
+
+    def _give_back(self, db: sqlite3.Connection) -> None:
+        with self._pool_lock:
+            # One still in a transaction would show the next reader an old snapshot.
+            if not self._closed and not db.in_transaction and len(self._idle) < _IDLE_READERS:
+                self._idle.append(db)
+                return
+        db.close()
+
+    def get(self, id: str) -> Entry | None:
+        """Return the entry with that record id, or None."""
+        with self._reading() as db:
+            row = db.execute(_SELECT + "WHERE id = ?", (id,)).fetchone()
+        return _entry(row) if row else None
+
+    def entries(
+        self,
+        kind: str | None = None,
+        task: str | None = None,
+        decision: str | None = None,
+        judgement: str | None = None,
+        after: int = 0,
+        limit: int = 100,
+        newest_first: bool = False,
+    ) -> list[Entry]:
+        """Return one page of entries that match every filter given.
+
+        Args:
+            judgement: id of the judgement that a correction speaks of.
+            after: `seq` of the last entry of the page before; 0 for the first page, in either direction.
+            limit: 1 to 10,000.
+
+        Raises:
+            InputError: for a `limit` or `after` outside its range.
+        """
+        if not 1 <= limit <= MAX_PAGE or not 0 <= after <= _LAST_SEQ:
+            raise InputError(
+                f"limit {limit} or after {after} is out of range.",
+                f"Use limit 1 to {MAX_PAGE}, after from 0.",
+            )
+        given = {"kind": kind, "task": task, "decision": decision, "judgement": judgement}
+        wheres: dict[str, str | int] = {f"{c} = ?": value for c, value in given.items() if value is not None}
+        if after or not newest_first:
+            wheres["seq < ?" if newest_first else "seq > ?"] = after
+        where = f"WHERE {' AND '.join(wheres)}" if wheres else ""
+        order = "DESC" if newest_first else "ASC"
+        sql = f"{_SELECT}{where} ORDER BY seq {order} LIMIT ?"
+        with self._reading() as db:
+            return [_entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
+
+    def content(self, digest: str) -> Any | None:
+        """Return the content a record's `content` digest names; None when it was erased or never kept (or is null).
+
+        Raises:
+            LedgerError: what is stored does not have that digest.
+        """
+        with self._reading() as db:
+            row = db.execute("SELECT salt, body FROM contents WHERE digest = ?", (digest,)).fetchone()
+        if row is None:
+            return None
+        if seal_digest(row[0], row[1].encode()) != digest:
+            raise LedgerError(f"The content {digest} was altered.", "Run `sekisho audit verify`.")
+        return json.loads(row[1])
+
+    def head(self) -> Head:
+        """Return position and digest of the newest entry; keep them elsewhere too, as a witness against a cut tail."""
+        with self._reading() as db:
+            return _read_head(db)
+
+    def count(self, kind: str | None = None) -> int:
+        """Return how many entries there are, of one kind or in all."""
+        with self._reading() as db:
+            if kind is None:
+                return int(db.execute("SELECT count(*) FROM entries").fetchone()[0])
+            return int(db.execute("SELECT count(*) FROM entries WHERE kind = ?", (kind,)).fetchone()[0])
+
+    def decision_counts(self, task: str) -> dict[str, int]:
+        """Return how often each decision of a task was released, by decision."""
+        sql = (
+            "SELECT decision, count(*) FROM entries WHERE task = ? AND decision IS NOT NULL GROUP BY decision"
+        )
+        with self._reading() as db:
+            return dict(db.execute(sql, (task,)).fetchall())
+
+    def verify(self) -> Verification:
+        """Distrust the whole file, on one snapshot, in constant memory; see `verify.audit`."""
+        with self._reading() as db:
+            return audit(db)
+
+
+def _read_head(db: sqlite3.Connection) -> Head:
+    row = db.execute("SELECT seq, digest FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+    return Head(*row) if row else START
+
+
+def _conflict(db: sqlite3.Connection, drafts: list[Draft]) -> ConflictError | None:
+    """The error of a job whose ids are taken, found before anything of it is written."""
+    seen: set[str] = set()
+    for d in drafts:
+        if d.id in seen or db.execute("SELECT 1 FROM entries WHERE id = ?", (d.id,)).fetchone():
+            return ConflictError(
+                f"The id {d.id} is already in the ledger.", "Use a fresh id; nothing was written."
+            )
+        seen.add(d.id)
+    return None
+
+
+def _insert(db: sqlite3.Connection, entries: list[Entry], job: Job) -> None:
+    rows = [
+        (e.seq, e.kind, e.id, e.at, d.text, e.prev, e.digest)
+        for e, d in zip(entries, job.drafts, strict=True)
+    ]
+    db.executemany(_INSERT, rows)
+    now = utc_now()
+    db.executemany(_KEEP, [(x.digest, x.salt, x.body, now) for x in job.sealed])
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    seq, kind, id, at, text, prev, digest = row
+    try:
+        return Entry(seq, kind, id, at, json.loads(text), prev, digest)
+    except ValueError as e:
+        raise LedgerError(f"Entry {seq} is not readable JSON.", "Run `sekisho audit verify`.") from e

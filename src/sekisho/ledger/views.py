@@ -1,0 +1,99 @@
+"""Read-only questions about the present state, answered from the ledger alone: what serves, what was corrected, which policy is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+from sekisho.core.records import Contract, Correction, Policy, Promotion, Proof, Record
+
+from .chain import Entry
+from .store import Ledger
+
+_PAGE = 1000
+
+
+def serving(ledger: Ledger) -> Promotion | None:
+    """Return the latest promotion (a rollback is one too), which says what serves; None before the first."""
+    return cast("Promotion | None", _latest(ledger, "promotion"))
+
+
+def active_policy(ledger: Ledger) -> Policy | None:
+    """Return the policy in force: the latest one; None before the first."""
+    return cast("Policy | None", _latest(ledger, "policy"))
+
+
+def active_contract(ledger: Ledger) -> Contract | None:
+    """Return the identity contract in force: the latest one; None before the first."""
+    return cast("Contract | None", _latest(ledger, "contract"))
+
+
+def corrections_for(ledger: Ledger, task: str, superseded: bool = False) -> list[Correction]:
+    """Return the corrections of a task in ledger order.
+
+    By default only the last word on each judgement, so that training never sees a label that was itself corrected.
+
+    Args:
+        superseded: whether to return earlier words too.
+    """
+    found = [cast(Correction, e.record) for e in _all(ledger, "correction", task)]
+    if superseded:
+        return found
+    last = {c.judgement: c.id for c in found}
+    return [c for c in found if last[c.judgement] == c.id]
+
+
+def correction_of(ledger: Ledger, judgement_id: str) -> Correction | None:
+    """Return the last word on a judgement; None when nobody has spoken."""
+    page = ledger.entries(kind="correction", judgement=judgement_id, limit=1, newest_first=True)
+    return cast(Correction, page[0].record) if page else None
+
+
+def proof(ledger: Ledger, id: str) -> Proof | None:
+    """Return the proof with that id; None when there is none, or the id is another kind's."""
+    entry = ledger.get(id)
+    return cast(Proof, entry.record) if entry is not None and entry.kind == "proof" else None
+
+
+def decision_counts(ledger: Ledger, task: str) -> dict[str, int]:
+    """Return how many judgements of a task released each decision, by decision."""
+    return ledger.decision_counts(task)
+
+
+def _latest(ledger: Ledger, kind: str) -> Record | None:
+    page = ledger.entries(kind=kind, limit=1, newest_first=True)
+    return page[0].record if page else None
+
+
+def _all(ledger: Ledger, kind: str, task: str) -> Iterator[Entry]:
+    """Every entry of a kind and task, page by page."""
+    after = 0
+    while page := ledger.entries(kind=kind, task=task, after=after, limit=_PAGE):
+        yield from page
+        after = page[-1].seq
+
+
+def active_contracts(ledger: Ledger) -> dict[str, Contract]:
+    """The identity contracts in force, by name: the latest version of each."""
+    found: dict[str, Contract] = {}
+    after = 0
+    while page := ledger.entries(kind="contract", after=after, limit=500):
+        for entry in page:
+            record = entry.record
+            assert isinstance(record, Contract)
+            found[record.name] = record
+        after = page[-1].seq
+    return found
+
+
+def newest_proof(ledger: Ledger, candidate: str | None = None) -> Proof | None:
+    """The newest proof that passed, of one candidate when it is named; None when there is none."""
+    after, found = 0, None
+    while page := ledger.entries(kind="proof", after=after, limit=500):
+        for entry in page:
+            record = entry.record
+            assert isinstance(record, Proof)
+            if record.passed and candidate in (None, record.candidate):
+                found = record
+        after = page[-1].seq
+    return found

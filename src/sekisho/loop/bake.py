@@ -1,0 +1,139 @@
+"""Bake: a proved adapter folded into plain weights, proved equal end to end, exported to GGUF and put on the shelf as a release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.canonical import digest_file, digest_json, folder_digest
+from ..core.errors import ConflictError
+from ..core.progress import Progress, Quiet
+from ..core.question import Frozen
+from ..core.records import Proof
+from ..ledger import views
+from ..shelf import Release, write_json
+from ..train.fit import load_adapted
+from ..train.pretrain import fast_tokenizer
+from ..train.tokenizer import decision_ids
+from ..weights.bake import bake as fold
+from ..weights.bake import compare
+from ..weights.decision import DecisionMeta, write_decision_files
+from ..weights.gguf import export_gguf, verify_gguf
+from .finetune import base_folder, read_split
+from .parts import Parts
+
+_PROMPTS = 64
+_KINDS = ("f16", "q8_0")
+
+
+class Baked(Frozen):
+    """A release on the shelf.
+
+    Attributes:
+        release: its tagged digest.
+        folder: where it lies.
+        certificate: what was measured while baking.
+    """
+
+    release: str
+    folder: str
+    certificate: Mapping[str, Any]
+
+
+def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Baked:
+    """Bake the adapter of the newest passing proof, or a named one that has a passing proof.
+
+    Raises:
+        ConflictError: when there is no passing proof.
+        BakeError: when baked and gated model differ by more than 1e-5 in a logit or 1e-6 in KL.
+    """
+    told = progress or Quiet()
+    proof = passing_proof(parts, adapter)
+    whole = json.loads((parts.settings.home / "proofs" / f"{proof.id}.json").read_bytes())
+    if digest_json(whole) != proof.report:
+        raise ConflictError(f"The file of proof {proof.id} was changed.", "Run `sekisho prove` again.")
+    source = parts.shelf.get("adapters", proof.candidate)
+    told.step("bake", 0, 3, "fold")
+    with parts.shelf.building("releases") as folder:
+        certificate = _fold(parts, source, folder)
+        told.step("bake", 1, 3, "export")
+        certificate["files"] = _export(folder, whole["calibration"]["temperature"])
+        told.step("bake", 2, 3, "keep")
+        (folder / "scope.json").write_bytes((source / "scope.json").read_bytes())
+        release = _release(parts, proof, whole, source, folder, certificate)
+        write_json(folder / "release.json", release.model_dump(mode="json"))
+        digest = parts.shelf.keep("releases", folder)
+    told.step("bake", 3, 3)
+    return Baked(release=digest, folder=str(parts.shelf.path("releases", digest)), certificate=certificate)
+
+
+def passing_proof(parts: Parts, adapter: str | None) -> Proof:
+    """The newest passing proof, of a named adapter when one is given."""
+    wanted = parts.shelf.digest_of("adapters", parts.shelf.get("adapters", adapter)) if adapter else None
+    proof = views.newest_proof(parts.ledger, wanted)
+    if proof is None:
+        raise ConflictError(
+            "There is no passing proof to bake from.", "Run `sekisho prove`; it says what falls short."
+        )
+    return proof
+
+
+def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
+    """Fold, compare end to end over real held-out prompts, and write the plain model folder."""
+    base = base_folder(parts)
+    gated, tokenizer = load_adapted(base, source)
+    plain, report = fold(gated, torch.float32)
+    rows = read_split(parts, "holdout")
+    chosen = rows[:: max(1, len(rows) // _PROMPTS)][:_PROMPTS]
+    found = compare(gated, plain, [decision_ids(tokenizer, e.state, e.question) for e in chosen])
+    found.check()
+    plain.save_pretrained(folder / "model")
+    fast_tokenizer(tokenizer).save_pretrained(folder / "model")
+    return {
+        "fold_error": report.max_error,
+        "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),
+        "prompts": len(chosen),
+        "end_to_end": found.model_dump(),
+        "in": {"base": folder_digest(base), "adapter": folder_digest(source)},
+    }
+
+
+def _export(folder: Path, temperature: float) -> dict[str, Any]:
+    """Write and read back every GGUF file; the fitted temperature goes in."""
+    meta = DecisionMeta(temperature={"choice": temperature})
+    write_decision_files(folder / "model", meta)
+    found: dict[str, Any] = {}
+    for kind in _KINDS:
+        path = export_gguf(folder / "model", folder / f"model-{kind}.gguf", kind, meta)  # type: ignore[arg-type]
+        found[path.name] = verify_gguf(path, folder / "model").model_dump()
+    return found
+
+
+def _release(
+    parts: Parts,
+    proof: Proof,
+    whole: Mapping[str, Any],
+    source: Path,
+    folder: Path,
+    certificate: Mapping[str, Any],
+) -> Release:
+    made = json.loads((source / "made.json").read_bytes())
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return Release(
+        name=f"sekisho-{Path(parts.settings.gate_model).name}-gate",
+        base=made["base"],
+        adapter=proof.candidate,
+        recipe=made["recipe"],
+        data=made["data"],
+        files={p.relative_to(folder).as_posix(): digest_file(p) for p in files},
+        gguf={kind: f"model-{kind}.gguf" for kind in _KINDS},
+        temperatures={"choice": whole["calibration"]["temperature"], "score": 1.0, "noul": 1.0},
+        calibration=whole["calibration"]["id"],
+        threshold=whole["threshold"]["tau"],
+        proof=proof.id,
+        certificate=certificate,
+    )

@@ -1,0 +1,76 @@
+"""Correct: a person's word on a judgement, written down beside the machine's original answer."""
+
+from __future__ import annotations
+
+from .. import metrics
+from ..core.canonical import new_id, utc_now
+from ..core.errors import InputError, NotFoundError
+from ..core.question import Option, Question
+from ..core.records import Correction, Judgement
+from ..ledger.store import Ledger
+from ..tasks import gate
+
+_LONGEST = 4000
+
+
+def correct(ledger: Ledger, judgement: str, label: str, reason: str, by: str = "unknown") -> Correction:
+    """File a correction, or "reviewed and right" when `label` is the machine's own answer.
+
+    Correcting again files another correction; `was` stays the machine's original answer.
+
+    Raises:
+        NotFoundError: for an unknown judgement.
+        InputError: for a label the question did not offer, a judgement without options, or a reason that is empty or too long.
+    """
+    entry = ledger.get(judgement)
+    if entry is None or entry.kind != "judgement":
+        raise NotFoundError(f"There is no judgement {judgement!r}.", "List them with `sekisho audit show`.")
+    record = entry.record
+    assert isinstance(record, Judgement)
+    _check(record, label, reason, by)
+    was = record.decision if record.task == "gate" else record.answer
+    filed = Correction(
+        id=new_id("cor"),
+        at=utc_now(),
+        judgement=judgement,
+        task=record.task,
+        was=was,
+        label=label,
+        reason=reason,
+        by=by,
+        content=record.content,
+    )
+    ledger.append([filed])
+    metrics.CORRECTIONS.labels(record.task).inc()
+    return filed
+
+
+def _check(record: Judgement, label: str, reason: str, by: str) -> None:
+    valid = sorted(gate.KEYS) if record.task == "gate" else sorted(record.probabilities)
+    if not valid:
+        raise InputError(
+            f"Judgement {record.id} is free text and has no options.", "Correct its gate judgement."
+        )
+    if label not in valid:
+        raise InputError(
+            f"{label!r} is not an option.", f"Use one of: {', '.join(valid)}.", ("body", "label")
+        )
+    if not reason.strip() or len(reason) > _LONGEST:
+        raise InputError(
+            "The reason is empty or too long.", f"Give 1 to {_LONGEST} characters.", ("body", "reason")
+        )
+    if not by.strip() or len(by) > 200:
+        raise InputError("The name is empty or too long.", "Give 1 to 200 characters.", ("body", "by"))
+
+
+def corrected_question(content: dict[str, object], name: str | None) -> Question | None:
+    """The question of a judgement, from its kept content; None for the gate, whose question is the house's own."""
+    for kept in content.get("questions", []):  # type: ignore[attr-defined]
+        if kept["name"] == name:
+            q = kept["question"]
+            return Question(
+                type=q["type"],
+                instructions=q["instructions"],
+                options=tuple(Option(**o) for o in q["options"]),
+            )
+    return None

@@ -1,0 +1,134 @@
+"""What a judgement is made of: what serves, what was asked, and the record of an answer. Pure; nothing is asked or written here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..core.canonical import new_id, utc_now
+from ..core.engine import Engine
+from ..core.errors import EngineError
+from ..core.gate_prompt import lang_of
+from ..core.question import OptionScores, Question
+from ..core.records import Judgement, Stamp
+from ..serve.scoring import calibrate
+from ..tasks import gate
+from ..tasks.gate import Reading
+from ..tasks.policy import GatePolicy
+from ..tasks.scope import ScopeReader
+
+_ROUNDING = 1e-3
+"""How far an engine's probabilities may miss 1."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What serves now. A request takes one snapshot of it and keeps it to its end.
+
+    Attributes:
+        temperatures: by question type; 1 where nothing was fitted.
+        fitted: question types whose temperature was fitted on held-out data.
+        threshold: least probability of ALLOW; above 1 nothing is allowed.
+    """
+
+    engine: Engine
+    stamp: Stamp
+    policy: GatePolicy
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    threshold: float = 2.0
+    scope: ScopeReader | None = None
+
+    def calibrated(self, question: Question, scores: OptionScores) -> dict[str, float]:
+        """Calibrated probabilities by option key."""
+        p = calibrate(scores.logprobs, self.temperatures.get(question.type, 1.0))
+        return dict(zip(question.keys, p, strict=True))
+
+    def stamp_for(self, task: str) -> Stamp:
+        """The stamp of a judgement; only the gate's calibration was fitted on the gate."""
+        if task == "gate":
+            return self.stamp
+        return self.stamp.model_copy(update={"calibration": "uncalibrated"})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question of a request: its canonical form, the client's id and the client's order of options."""
+
+    name: str
+    question: Question
+    shown: tuple[str, ...]
+
+
+def check_scores(questions: Sequence[Question], scores: Sequence[OptionScores]) -> None:
+    """Refuse an engine's answer that is not one probability an option, summing to 1, for every question."""
+    right = len(scores) == len(questions) and all(
+        len(one.logprobs) == len(question.options)
+        and all(x <= _ROUNDING for x in one.logprobs)  # false for NaN
+        and math.isclose(math.fsum(math.exp(x) for x in one.logprobs), 1.0, abs_tol=_ROUNDING)
+        for question, one in zip(questions, scores, strict=True)
+    )
+    if not right:
+        raise EngineError(
+            "The engine's answer is not a probability for every option.", "See the server's log."
+        )
+
+
+def raw_probabilities(question: Question, scores: OptionScores) -> dict[str, float]:
+    """The engine's own probabilities by option key."""
+    return dict(zip(question.keys, (math.exp(x) for x in scores.logprobs), strict=True))
+
+
+def kept(asked: Asked) -> dict[str, Any]:
+    """A question as it is kept beside its judgement."""
+    return {"name": asked.name, "question": asked.question.model_dump(), "shown": list(asked.shown)}
+
+
+def gate_entry(
+    serving: Serving, reading: Reading, request: str, contract: str, links: Mapping[str, str]
+) -> Judgement:
+    """The record of a reading of the gate, not yet with its content."""
+    policy, escalated = serving.policy, reading.decision == "ESCALATE"
+    return Judgement(
+        id=new_id("jdg"),
+        at=utc_now(),
+        task="gate",
+        type="choice",
+        name=gate.NAME,
+        probabilities=reading.probabilities,
+        answer=reading.answer,
+        decision=reading.decision,
+        reasons=reading.reasons,
+        policy_ref=policy.clause(reading.decision),
+        escalation_target=policy.target(contract, lang_of(request)) if escalated else None,
+        stamp=serving.stamp_for("gate"),
+        links=dict(links),
+    )
+
+
+def question_entry(
+    serving: Serving, state: str, asked: Asked, scores: OptionScores, links: Mapping[str, str]
+) -> Judgement:
+    """The record of one answered question, not yet with its content; the gate, by name, is read as the gate."""
+    probabilities = serving.calibrated(asked.question, scores)
+    usage = {"input_tokens": float(scores.input_tokens)}
+    if gate.is_gate(asked.name, asked.question):
+        reading = gate.read(probabilities, serving.threshold, gate.guards(state, serving.scope))
+        record = gate_entry(serving, reading, state, "general", links)
+        return record.model_copy(update={"raw": raw_probabilities(asked.question, scores), "usage": usage})
+    answer = max(asked.question.keys, key=lambda k: probabilities[k])
+    return Judgement(
+        id=new_id("jdg"),
+        at=utc_now(),
+        task="question",
+        type=asked.question.type,
+        name=asked.name,
+        probabilities=probabilities,
+        raw=raw_probabilities(asked.question, scores),
+        answer=answer,
+        decision=answer,
+        stamp=serving.stamp_for("question"),
+        links=dict(links),
+        usage=usage,
+    )

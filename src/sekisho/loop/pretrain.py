@@ -1,0 +1,122 @@
+"""Pretrain: bundled text in, a base model with its figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.canonical import digest_file, digest_json, digest_text, folder_digest
+from ..core.progress import Progress, Quiet
+from ..core.question import Example, Frozen
+from ..data.corpus import Document, read_corpus
+from ..data.gateset import assemble
+from ..shelf import write_json
+from ..train.bits import NgramModel, model_bits, xz_bits
+from ..train.recipe import Pretrain, find_recipe, read_recipe, recipe_digest
+from .parts import Parts
+
+_SAMPLE = 300_000
+BASE_SOURCES = ["authored"]
+"""Gate sources a base learns from in its second stage."""
+
+
+class PretrainResult(Frozen):
+    """What a pretraining run made.
+
+    Attributes:
+        folder: the model folder.
+        digest: its digest.
+        bits: held-out bits per character by language, for `model`, `ngram` and `xz`.
+        corpus: digest, documents and characters of what was trained on.
+    """
+
+    folder: str
+    digest: str
+    recipe: str
+    bits: Mapping[str, Mapping[str, float]]
+    corpus: Mapping[str, Any]
+
+
+def pretrain(
+    parts: Parts, recipe: str, out: Path | None = None, progress: Progress | None = None
+) -> PretrainResult:
+    """Train a base from bundled text. A stopped run goes on where it was.
+
+    Args:
+        recipe: a path, or a name under `share`/recipes.
+        out: run folder; `home`/runs/<name> by default.
+    """
+    from ..train import pretrain as room
+
+    told = progress or Quiet()
+    chosen = read_recipe(find_recipe(recipe, parts.settings.share), Pretrain)
+    documents = list(read_corpus(parts.settings.share / "data"))
+    run = out or parts.settings.home / "runs" / chosen.name
+    decisions = base_decisions(parts) if chosen.decisions.epochs else []
+    folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)])
+    write_json(folder / "made.json", {"gate_sources": BASE_SOURCES if decisions else []})
+    told.step("measure", 0, 1)
+    result = PretrainResult(
+        folder=str(folder),
+        digest=folder_digest(folder),
+        recipe=recipe_digest(chosen),
+        bits=measure(folder, documents),
+        corpus=corpus_summary(documents),
+    )
+    write_json(run / "result.json", result.model_dump())
+    told.step("measure", 1, 1)
+    return result
+
+
+def base_decisions(parts: Parts) -> list[Example]:
+    """Training rows of the project's own requests; no row of another gate source, so that those can still be left out."""
+    _, splits = assemble(parts.settings.share)
+    return [e for e in splits["train"] if e.meta["source"] in BASE_SOURCES]
+
+
+def measure(folder: Path, documents: Sequence[Document]) -> dict[str, dict[str, float]]:
+    """Bits per character on held-out running text, by language, for the model, character 5-grams and xz.
+
+    The n-gram model and xz see all training text of that language; the held-out text is cut to 300,000 characters.
+    """
+    from ..train.fit import load_base
+
+    model, tokenizer = load_base(folder)
+    found: dict[str, dict[str, float]] = {}
+    for lang in ("ja", "en"):
+        text = [d for d in documents if d.sort == "text" and d.lang == lang]
+        training = [d.text for d in text if not d.held_out()]
+        held = _cut([d.text for d in text if d.held_out()], _SAMPLE)
+        found[lang] = {
+            "model": round(model_bits(model, tokenizer, held), 4),
+            "ngram": round(NgramModel().fit(training).bits(held), 4),
+            "xz": round(xz_bits(training, held), 4),
+            "characters": sum(map(len, held)),
+        }
+    return found
+
+
+def _cut(texts: Sequence[str], most: int) -> list[str]:
+    kept: list[str] = []
+    for text in texts:
+        if sum(map(len, kept)) >= most:
+            break
+        kept.append(text)
+    return kept
+
+
+def corpus_summary(documents: Sequence[Document]) -> dict[str, Any]:
+    """Digest, counts and licences of the corpus, by source."""
+    sources: dict[str, dict[str, Any]] = {}
+    for d in documents:
+        row = sources.setdefault(d.source, {"licence": d.licence, "documents": 0, "characters": 0})
+        row["documents"] += 1
+        row["characters"] += len(d.text) + sum(len(t) for _, t in d.turns)
+    whole = digest_json([digest_text(d.model_dump_json()) for d in documents])
+    return {"digest": whole, "sources": sources}
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Digest of every file of a model folder, by name."""
+    return {p.name: digest_file(p) for p in sorted(folder.iterdir()) if p.is_file()}

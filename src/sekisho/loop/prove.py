@@ -1,0 +1,216 @@
+"""Prove: a candidate scored on rows it never saw, calibrated, bounded, compared with what serves, and the verdict written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.canonical import digest_json, new_id, utc_now
+from ..core.progress import Progress, Quiet
+from ..core.question import Example
+from ..core.records import Promotion, Proof
+from ..ledger import views
+from ..proof import baseline, calibration, measures, threshold, verdict
+from ..proof.comparison import Comparison, compare
+from ..proof.measures import Scored
+from ..proof.report import build_report
+from ..proof.verdict import Section
+from ..shelf import read_release, write_json
+from ..tasks.scope import Scope
+from ..train.batches import score_examples
+from ..train.fit import load_adapted
+from .finetune import base_folder, correction_examples, read_split, training_examples
+from .parts import Parts
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A model's scored rows by split, with what was fitted on its calibration split."""
+
+    calibration: calibration.Calibration
+    threshold: threshold.Threshold
+    splits: Mapping[str, list[Scored]]
+
+    def released(self, split: str) -> dict[str, Any]:
+        """What is released on a split, by row id."""
+        return dict(measures.decisions(self.splits[split], self.calibration.temperature, self.threshold.tau))
+
+    def measured(self, rows: Sequence[Scored]) -> dict[str, Any]:
+        """Every measure of some rows."""
+        return measures.evaluate(rows, self.calibration.temperature, self.threshold.tau)
+
+
+def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Proof:
+    """Prove an adapter, the newest by default, and write the proof into the ledger, passed or not.
+
+    The hold-out is the gathered one plus reviewed corrections that were never trained on. The serving model is scored on the same rows.
+
+    Raises:
+        ShelfError, DataError: when there is no adapter or nothing was gathered.
+    """
+    told = progress or Quiet()
+    folder = parts.shelf.get("adapters", adapter) if adapter else _newest(parts)
+    splits = gather_splits(parts)
+    told.step("prove", 0, 3, "candidate")
+    mine = score_adapter(parts, folder.name, splits)
+    told.step("prove", 1, 3, "baseline")
+    rival = baseline_scores(parts, training_examples(parts), splits)
+    told.step("prove", 2, 3, "serving model")
+    found = verdict.judge(sections(mine, rival), comparison=_comparison(parts, mine, splits))
+    proof = _record(parts, parts.shelf.digest_of("adapters", folder), mine, rival, found, splits)
+    told.step("prove", 3, 3)
+    return proof
+
+
+def _newest(parts: Parts) -> Any:
+    found = parts.shelf.all("adapters")
+    return found[-1] if found else parts.shelf.get("adapters", "")
+
+
+def gather_splits(parts: Parts) -> dict[str, list[Example]]:
+    """Everything that is never trained on: calibration, holdout (with held-out corrections) and, if gathered, evaluation."""
+    return {
+        "calibration": read_split(parts, "calibration"),
+        "holdout": read_split(parts, "holdout") + correction_examples(parts, "holdout"),
+        "evaluation": read_split(parts, "evaluation"),
+    }
+
+
+def score_adapter(parts: Parts, adapter: str, splits: Mapping[str, Sequence[Example]]) -> Scores:
+    """Score splits with base and adapter as trained (gates not yet folded), with the adapter's own scope as guard."""
+    folder = parts.shelf.get("adapters", adapter)
+    model, tokenizer = load_adapted(base_folder(parts), folder)
+    scope = Scope.model_validate_json((folder / "scope.json").read_bytes())
+    return score_model(parts, model, tokenizer, scope, splits)
+
+
+def score_model(
+    parts: Parts, model: Any, tokenizer: Any, scope: Scope, splits: Mapping[str, Sequence[Example]]
+) -> Scores:
+    """Score splits with a loaded model, then fit temperature and threshold on the calibration split alone."""
+    reader = scope.reader()
+    scored: dict[str, list[Scored]] = {}
+    for name, examples in splits.items():
+        logprobs = dict(score_examples(model, tokenizer, examples))
+        guards = [("unfamiliar",) if reader.unfamiliar(str(e.meta["text"])) else () for e in examples]
+        scored[name] = [_scored(e, logprobs[i], guards[i]) for i, e in enumerate(examples)]
+    fitted = calibration.fit(scored["calibration"], _digest(splits["calibration"]))
+    settings = parts.settings
+    bound = threshold.choose(scored["calibration"], fitted.temperature, settings.alpha, settings.confidence)
+    return Scores(fitted, bound, scored)
+
+
+def _scored(example: Example, logprobs: Sequence[float], guards: tuple[str, ...]) -> Scored:
+    by_key = dict(zip(example.question.keys, logprobs, strict=True))
+    three = (by_key["ALLOW"], by_key["DENY"], by_key["ESCALATE"])
+    return Scored(example.id, example.label, three, guards, example.meta)  # type: ignore[arg-type]
+
+
+def baseline_scores(
+    parts: Parts, training: Sequence[Example], splits: Mapping[str, Sequence[Example]]
+) -> baseline.BaselineRun:
+    """The linear character-n-gram model on the same rows in the same run, with its own calibration and threshold."""
+    settings = parts.settings
+    return baseline.run(
+        [_labelled(e) for e in training],
+        [_labelled(e) for e in splits["calibration"]],
+        {name: [_labelled(e) for e in rows] for name, rows in splits.items()},
+        _digest(splits["calibration"]),
+        alpha=settings.alpha,
+        confidence=settings.confidence,
+    )
+
+
+def _labelled(example: Example) -> baseline.Labelled:
+    return baseline.Labelled(example.id, str(example.meta["text"]), example.label, example.meta)  # type: ignore[arg-type]
+
+
+def _digest(examples: Sequence[Example]) -> str:
+    return digest_json([e.id for e in examples])
+
+
+def sections(mine: Scores, rival: baseline.BaselineRun) -> list[Section]:
+    """Hold-out, held-out pairs and, if there, evaluation-only rows; candidate beside baseline."""
+
+    def section(kind: Any, name: str, split: str, keep: Any = None) -> Section:
+        rows = [r for r in mine.splits[split] if keep is None or keep(r)]
+        others = [r for r in rival.scored[split] if keep is None or keep(r)]
+        return Section(kind, name, mine.measured(rows), measured(rival, others))
+
+    found = [
+        section("holdout", "holdout", "holdout"),
+        section("pairs", "authored", "holdout", lambda r: r.meta.get("pair") is not None),
+    ]
+    if mine.splits.get("evaluation"):
+        found.append(section("real", "evaluation", "evaluation"))
+    return found
+
+
+def measured(rival: baseline.BaselineRun, rows: Sequence[Scored]) -> dict[str, Any]:
+    """Every measure of some of the baseline's rows."""
+    return measures.evaluate(rows, rival.calibration.temperature, rival.threshold.tau)
+
+
+def _comparison(parts: Parts, mine: Scores, splits: Mapping[str, Sequence[Example]]) -> Comparison | None:
+    """The candidate against the serving model, as each releases, on the same hold-out rows; None for the first model."""
+    promotion: Promotion | None = views.serving(parts.ledger)
+    if promotion is None:
+        return None
+    release = read_release(parts.shelf.get("releases", promotion.release))
+    serving = score_adapter(parts, release.adapter, splits)
+    labels = {r.id: r.label for r in mine.splits["holdout"]}
+    theirs = measures.decisions(serving.splits["holdout"], release.temperatures["choice"], release.threshold)
+    return compare(labels, mine.released("holdout"), theirs)
+
+
+def document(
+    mine: Scores,
+    rival: baseline.BaselineRun,
+    found: verdict.Verdict,
+    about: Mapping[str, str],
+    more: Sequence[Section] = (),
+) -> dict[str, Any]:
+    """The whole proof as one JSON document, which is also what the report card is rendered from."""
+    return build_report(
+        [*sections(mine, rival), *more],
+        verdict=found,
+        calibration=mine.calibration,
+        threshold=mine.threshold,
+        baseline_calibration=rival.calibration,
+        baseline_threshold=rival.threshold,
+        about={"at": utc_now(), **about},
+    )
+
+
+def _record(
+    parts: Parts,
+    candidate: str,
+    mine: Scores,
+    rival: baseline.BaselineRun,
+    found: verdict.Verdict,
+    splits: Mapping[str, Sequence[Example]],
+) -> Proof:
+    """Put the whole proof on the shelf and its record into the ledger."""
+    promotion = views.serving(parts.ledger)
+    data = {name: _digest(rows) for name, rows in splits.items()}
+    whole = document(
+        mine, rival, found, {"candidate": candidate, **{f"data {k}": v for k, v in data.items()}}
+    )
+    identity = new_id("prf")
+    write_json(parts.settings.home / "proofs" / f"{identity}.json", whole)
+    holdout = mine.measured(mine.splits["holdout"])
+    record = Proof(
+        id=identity,
+        at=utc_now(),
+        task="gate",
+        candidate=candidate,
+        base=promotion.release if promotion else None,
+        passed=found.passed,
+        why=found.why,
+        measures={k: holdout[k] for k in ("n", "macro_f1", "f1", "false_allow", "escalation", "sureness")},
+        report=digest_json(whole),
+        data=digest_json(data),
+    )
+    parts.ledger.append([record])
+    return record

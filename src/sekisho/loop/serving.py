@@ -1,0 +1,156 @@
+"""From the ledger's latest promotion to something that answers, and on to the next one without a gap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from .. import metrics
+from ..core.canonical import new_id, utc_now
+from ..core.errors import ConflictError, SekishoError, ShelfError
+from ..core.records import Contract, Policy, Stamp
+from ..ledger import views
+from ..shelf import Release
+from ..tasks.policy import document_digest, policy_of
+from ..tasks.scope import Scope
+from .entries import Serving
+from .judge import Judge
+from .parts import Parts
+
+_POLL_SECONDS = 1.0
+
+_log = logging.getLogger("sekisho.serving")
+
+
+async def open_judge(parts: Parts) -> Judge:
+    """Start what is promoted and return the judge over it.
+
+    Raises:
+        ConflictError: when nothing was ever promoted.
+    """
+    record_documents(parts)
+    serving = await start_serving(parts)
+    settings = parts.settings
+    return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue)
+
+
+def record_documents(parts: Parts) -> None:
+    """Write the policy and the contracts in force into the ledger when they differ from the ones there."""
+    policy, now = views.active_policy(parts.ledger), document_digest(parts.policy_document)
+    if policy is None or policy.digest != now:
+        name = policy_of(parts.policy_document).name
+        document = dict(parts.policy_document)
+        parts.ledger.append(
+            [Policy(id=new_id("pol"), at=utc_now(), name=name, digest=now, document=document)]
+        )
+    known = views.active_contracts(parts.ledger)
+    for name, contract in parts.contract_documents.items():
+        new = document_digest(contract)
+        if name not in known or known[name].digest != new:
+            record = Contract(id=new_id("ctr"), at=utc_now(), name=name, digest=new, document=dict(contract))
+            parts.ledger.append([record])
+
+
+async def start_serving(parts: Parts) -> Serving:
+    """Start an engine for the release in force and describe it."""
+    promotion = views.serving(parts.ledger)
+    if promotion is None:
+        raise ConflictError(
+            "Nothing is promoted yet.", "Run `sekisho up`, or `sekisho promote` after a passing proof."
+        )
+    folder, release = parts.shelf.release(promotion.release)
+    scope = _scope(folder)
+    engine = parts.engine_for(folder, release)
+    await engine.start()
+    return Serving(
+        engine=engine,
+        stamp=stamp_of(parts, promotion.release, release, engine.info.engine),
+        policy=policy_of(parts.policy_document),
+        temperatures=release.temperatures,
+        threshold=release.threshold,
+        scope=scope.reader(),
+    )
+
+
+def _scope(folder: Path) -> Scope:
+    try:
+        return Scope.model_validate_json((folder / "scope.json").read_bytes())
+    except (OSError, ValidationError) as e:
+        raise ShelfError(f"{folder / 'scope.json'} cannot be read: {e}.", "Bake again.") from e
+
+
+def stamp_of(parts: Parts, tagged: str, release: Release, engine: str) -> Stamp:
+    """The stamp every judgement of this release carries."""
+    return Stamp(
+        engine=engine,
+        model=release.name,
+        model_digest=tagged,
+        adapter_digest=release.adapter,
+        calibration=release.calibration,
+        policy=document_digest(parts.policy_document),
+        contract=document_digest(dict(parts.contract_documents)),
+    )
+
+
+class PromotionWatch:
+    """Takes up promotions and rollbacks made by any process while the server runs.
+
+    The new engine is started and warm before the judge gets it; requests under way finish on the old one, which is then stopped.
+    """
+
+    def __init__(self, parts: Parts, judge: Judge, drain_seconds: float = 120.0) -> None:
+        self._parts, self._judge, self._drain = parts, judge, drain_seconds
+        self._task: asyncio.Task[None] | None = None
+        self._old: set[asyncio.Task[None]] = set()
+        self.problem: str | None = None
+
+    def start(self) -> None:
+        """Begin to watch, in the running event loop."""
+        self._task = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Stop watching, and stop every engine."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        for task in self._old:
+            task.cancel()
+        await asyncio.gather(*self._old, return_exceptions=True)
+        await self._judge.serving.engine.stop()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            try:
+                await self.look()
+                self.problem = None
+            except SekishoError as e:
+                self.problem = str(e)
+            except Exception as e:  # the watch must outlive whatever a broken release does to it
+                _log.exception("a promotion could not be taken up")
+                self.problem = f"{type(e).__name__}: {e}"
+
+    async def look(self) -> bool:
+        """Take up the latest promotion if it is another one; return whether it was."""
+        promotion = await asyncio.to_thread(views.serving, self._parts.ledger)
+        if promotion is None or promotion.release == self._judge.serving.stamp.model_digest:
+            return False
+        new, old = await start_serving(self._parts), self._judge.serving
+        self._judge.serving = new
+        metrics.PROMOTIONS.labels(str(promotion.rollback).lower()).inc()
+        task = asyncio.create_task(self._retire(old))
+        self._old.add(task)
+        task.add_done_callback(self._old.discard)
+        return True
+
+    async def _retire(self, old: Serving) -> None:
+        """Stop an engine once its requests are done, at the latest after the drain time."""
+        try:
+            await asyncio.sleep(self._drain)
+        finally:
+            await old.engine.stop()

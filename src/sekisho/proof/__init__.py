@@ -1,0 +1,1 @@
+"""Numbers in, a verdict out; knows no model."""

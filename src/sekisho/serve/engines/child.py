@@ -1,0 +1,115 @@
+"""The child process that holds llama.cpp: `python -m sekisho.serve.engines.child`.
+
+One line of JSON comes in on stdin (`Launch`), one goes out on stdout: `{"address": …}`, `{"error": …}` or `{"no_device": …}`. Then the child serves until
+stdin ends. The parent alone holds the other end of that pipe, so its death, also by `kill -9`, ends the child; on Linux the kernel is
+asked to see to it too, which also covers a child that is busy loading.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_ERRORS_ONLY = 1
+"""llama.cpp's verbosity at which a failed load still says why (0 hides it)."""
+
+
+class NoGpuError(Exception):
+    """A GPU was asked for and llama.cpp sees none."""
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends; leave at once if that has already happened."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def private_stdout() -> int:
+    """Keep stdout for the handshake: whatever native code prints goes to stderr from now on. Returns the kept descriptor."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    return kept
+
+
+def parameters(launch: dict[str, Any]) -> Any:
+    """Turn a launch into llama.cpp's parameters.
+
+    Raises:
+        NoGpuError: when a GPU was asked for and this build or machine has none.
+    """
+    import xllamacpp
+
+    if launch["device"] == "cuda" and not _has_gpu(xllamacpp):
+        raise NoGpuError("device cuda was asked for, and llama.cpp sees no GPU.")
+    params = xllamacpp.CommonParams()
+    params.model.path = launch["model"]
+    params.n_ctx = launch["context"] * launch["slots"]
+    params.n_parallel = launch["slots"]
+    params.n_threads_http = launch["http_threads"]
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = launch["threads"]
+    params.n_gpu_layers = -1 if launch["device"] == "cuda" else 0
+    params.api_keys = [launch["key"]]
+    params.hostnames, params.port = ["127.0.0.1"], 0
+    params.verbosity = _ERRORS_ONLY
+    params.ui = params.fit_params = params.ctx_shift = False
+    params.cache_idle_slots, params.cache_ram_mib = False, 0
+    params.offline = True
+    flash = xllamacpp.llama_flash_attn_type
+    params.flash_attn_type = (
+        flash.LLAMA_FLASH_ATTN_TYPE_AUTO
+        if launch["flash_attention"]
+        else flash.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    )
+    params.cache_type_k = params.cache_type_v = getattr(xllamacpp.ggml_type, f"GGML_TYPE_{launch['kv_type']}")
+    return params
+
+
+def _has_gpu(xllamacpp: Any) -> bool:
+    kinds = xllamacpp.ggml_backend_dev_type
+    gpus = {kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU}
+    return any(d["type"] in gpus for d in xllamacpp.get_device_info())
+
+
+def main() -> None:
+    """Read the launch, serve, and leave when stdin ends. Exits without cleaning up: freeing a busy server can hang."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent decides what it means
+    launch = json.loads(sys.stdin.buffer.readline())
+    die_with_parent(launch["parent"])
+    out = private_stdout()
+    threading.Thread(target=_leave_at_end_of_input, daemon=True).start()
+    try:
+        import xllamacpp
+
+        server = xllamacpp.Server(parameters(launch))
+    except NoGpuError as e:
+        _say(out, {"no_device": str(e)})
+        os._exit(1)
+    except Exception as e:  # whatever went wrong, the parent is told in one line
+        _say(out, {"error": str(e)})
+        os._exit(1)
+    _say(out, {"address": server.listening_address})
+    threading.Event().wait()
+
+
+def _say(descriptor: int, message: dict[str, str]) -> None:
+    os.write(descriptor, json.dumps(message).encode() + b"\n")
+
+
+def _leave_at_end_of_input() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""The llama.cpp engine: a promoted GGUF in a supervised child process, asked over loopback HTTP.
+
+A question is one prefill: the next token is limited to the k option labels by a bias and read back with its probabilities, which
+are then exactly the softmax over the label logits. Prompts go over as token ids, so nothing is parsed on the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from ...core.engine import EngineInfo, Message, Piece, Sampling
+from ...core.errors import EngineError
+from ...core.prompt import ASSISTANT, END, LETTERS, SPECIAL, SYSTEM, USER
+from ...core.question import OptionScores, Question
+from .. import prompts
+from ..deadline import by, deadline_in
+from . import wire
+from .supervisor import Launch, Supervisor
+
+_BIAS = 100.0
+"""Lifts the labels over every other token; logits of language models lie far closer together."""
+_SHORT = 30.0
+"""Seconds for calls that carry no deadline of their own."""
+_LARGEST_SEED = 0xFFFFFFFF
+"""llama.cpp reads this seed as "random"."""
+
+
+class LlamaCppEngine:
+    """Serves one GGUF file. Fulfils `core.engine.Engine`; see there for what each method promises.
+
+    Args:
+        model: GGUF file.
+        name: the name clients use.
+        model_digest: digest of the file; computed at the start when None.
+        context, slots, threads, device, flash_attention, kv_type: as in `Launch`.
+        load_seconds, restarts: as in `Supervisor`.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        name: str,
+        *,
+        model_digest: str | None = None,
+        context: int = 2048,
+        slots: int = 2,
+        threads: int = 2,
+        device: Literal["cpu", "cuda"] = "cpu",
+        flash_attention: bool = False,
+        kv_type: Literal["F32", "F16", "Q8_0"] = "F32",
+        load_seconds: float = 300.0,
+        restarts: int = 5,
+    ) -> None:
+        self._model = model
+        self._name = name
+        self._digest = model_digest
+        self._launch = Launch(
+            str(model),
+            context,
+            slots,
+            threads,
+            device=device,
+            flash_attention=flash_attention,
+            kv_type=kv_type,
+        )
+        self._supervisor = Supervisor(self._launch, load_seconds=load_seconds, restarts=restarts)
+        self._slots = asyncio.Semaphore(slots)  # first come, first served
+        self._special: dict[str, int] = {}
+        self._labels: list[int] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is being served. Raises EngineError before the first start when no digest was given."""
+        if self._digest is None:
+            raise EngineError("The engine has not been started.", "Call start first.")
+        return EngineInfo(
+            engine="llamacpp",
+            model=self._name,
+            model_digest=self._digest,
+            context=self._launch.context,
+            device=self._launch.device,
+        )
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child; None while there is none."""
+        return self._supervisor.pid
+
+    async def start(self) -> None:
+        """Load the model, learn its special tokens and labels, and answer one question to warm up."""
+        if self._digest is None:
+            self._digest = await asyncio.to_thread(wire.digest, self._model)
+        await self._supervisor.start()
+        try:
+            await self._check_context()
+            self._special = {text: await self._special_id(text) for text in SPECIAL}
+            self._labels = await self._label_ids()
+            await self.ask("", [prompts.SMALLEST], _SHORT)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """End the child; requests in flight fail with EngineError."""
+        await self._supervisor.stop()
+
+    async def healthy(self) -> bool:
+        """Whether the child lives and says it is well, within two seconds."""
+        try:
+            async with asyncio.timeout(2.0):
+                return (await self._supervisor.client.get("/health")).status_code == 200
+        except (EngineError, httpx.HTTPError, TimeoutError):
+            return False
+
+    async def ask(self, state: str, questions: Sequence[Question], timeout: float) -> list[OptionScores]:
+        """Score the questions one after another on one slot, where all but the first find the state in the cache."""
+        return await by(deadline_in(timeout), self._ask(state, questions))
+
+    async def _ask(self, state: str, questions: Sequence[Question]) -> list[OptionScores]:
+        async with self._slots:  # before tokenising, so that callers are served in the order they came
+            asked = [await self._decision_prompt(state, q) for q in questions]
+            return [
+                await self._score(prompt, len(q.options)) for prompt, q in zip(asked, questions, strict=True)
+            ]
+
+    async def generate(
+        self, messages: Sequence[Message], sampling: Sampling, timeout: float
+    ) -> AsyncIterator[Piece]:
+        """Stream an answer. Closing the iterator drops the connection, which frees the slot in the child."""
+        self._supervisor.require_up()
+        prompts.require_sampling(sampling)
+        deadline = deadline_in(timeout)
+        await by(deadline, self._slots.acquire())
+        try:
+            prompt = await by(deadline, self._tokenize(prompts.chat_pieces(messages, self._special)))
+            prompts.require_fit(len(prompt), self._launch.context)
+            async with aclosing(self._events(self._completion(prompt, sampling), deadline)) as events:
+                async for event in events:
+                    if event.get("stop"):
+                        yield wire.last_piece(event, len(prompt))
+                        return
+                    if event["content"]:
+                        yield Piece(text=event["content"])
+        finally:
+            self._slots.release()
+        raise EngineError("llama.cpp ended the text without a word.", "Try again.")
+
+    async def count(self, text: str) -> int:
+        """Number of tokens of `text`, special tokens in it read as plain characters."""
+        return len(await by(deadline_in(_SHORT), self._tokenize(prompts.plain_pieces(text))))
+
+    async def _decision_prompt(self, state: str, question: Question) -> list[int]:
+        """Token ids of a decision prompt that fits."""
+        self._supervisor.require_up()
+        prompts.require_labels(len(self._labels), question)
+        prompt = await self._tokenize(prompts.decision_pieces(state, question, self._special))
+        prompts.require_fit(len(prompt), self._launch.context)
+        return prompt
+
+    async def _score(self, prompt: list[int], count: int) -> OptionScores:
+        """Log-probabilities of the first `count` labels after `prompt`, in one prefill."""
+        labels = self._labels[:count]
+        reply = await self._post(
+            "/completion",
+            {
+                "prompt": prompt,
+                "n_predict": 1,
+                "n_probs": count,
+                "post_sampling_probs": True,
+                "temperature": 1.0,
+                "top_k": count,
+                "samplers": ["top_k", "temperature"],
+                "logit_bias": [[i, _BIAS] for i in labels],
+                "cache_prompt": True,
+                "response_fields": ["completion_probabilities"],
+            },
+        )
+        return OptionScores(logprobs=wire.label_logprobs(reply, labels), input_tokens=len(prompt))
+
+    def _completion(self, prompt: list[int], sampling: Sampling) -> dict[str, Any]:
+        """A streaming request. Temperature comes before top-p, as in transformers; turns cannot be opened by the model."""
+        turns = [self._special[t] for t in (SYSTEM, USER, ASSISTANT)]
+        return {
+            "prompt": prompt,
+            "n_predict": min(sampling.max_tokens, self._launch.context - len(prompt)),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "samplers": ["temperature", "top_p"],
+            "seed": -1 if sampling.seed is None else sampling.seed % _LARGEST_SEED,
+            "stop": list(sampling.stop),
+            "logit_bias": [[i, False] for i in turns],
+            "cache_prompt": True,
+            "stream": True,
+        }
+
+    async def _events(self, body: dict[str, Any], deadline: float) -> AsyncGenerator[dict[str, Any]]:
+        """Server-sent events of a completion. The connection is not used again: llama.cpp closes many after a stream."""
+        client = self._supervisor.client
+        request = client.build_request("POST", "/completion", json=body, headers={"Connection": "close"})
+        response = await by(deadline, wire.spoken(client.send(request, stream=True)))
+        try:
+            if response.status_code != 200:
+                await by(deadline, wire.spoken(response.aread()))
+                raise wire.refusal(response)
+            lines = response.aiter_lines()
+            while (line := await by(deadline, wire.spoken(anext(lines, None)))) is not None:
+                if line.startswith(("data:", "error:")):
+                    yield wire.event(line)
+        finally:
+            await response.aclose()
+
+    async def _check_context(self) -> None:
+        """Refuse to serve a context the model does not carry."""
+        reply = await wire.spoken(self._supervisor.client.get("/props"))
+        served = wire.read(reply)["default_generation_settings"]["n_ctx"]
+        if served < self._launch.context:
+            raise EngineError(
+                f"A context of {self._launch.context} tokens was asked for; {self._name} carries {served}.",
+                f"Set `context` to at most {served}.",
+            )
+
+    async def _special_id(self, text: str) -> int:
+        """Token id of a special token of the house."""
+        reply = await self._post("/tokenize", {"content": text, "add_special": False, "parse_special": True})
+        if len(reply["tokens"]) != 1:
+            raise EngineError(
+                f"{self._name} has no token {text}.", "Serve a model that Sekisho trained or baked."
+            )
+        return int(reply["tokens"][0])
+
+    async def _label_ids(self) -> list[int]:
+        """Token ids of the option labels, up to the first that is not a single token."""
+        fence = self._special[END]
+        ids = await self._tokenize([piece for letter in LETTERS for piece in (letter, fence)])
+        found: list[int] = []
+        while ids[1:2] == [fence] and ids[0] not in found:
+            found.append(ids[0])
+            ids = ids[2:]
+        return found
+
+    async def _tokenize(self, pieces: Sequence[prompts.Piece]) -> list[int]:
+        """Token ids of a prompt; texts are tokenised one by one and never parsed for special tokens."""
+        if not pieces:
+            return []
+        body = {"content": list(pieces), "add_special": False, "parse_special": False}
+        return [int(i) for i in (await self._post("/tokenize", body))["tokens"]]
+
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Post and read JSON; once more when a connection broke and the child still lives, as nothing here has effects."""
+        try:
+            return wire.read(await self._supervisor.client.post(path, json=body))
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            return wire.read(await wire.spoken(self._supervisor.client.post(path, json=body)))
+        except httpx.HTTPError as e:
+            raise wire.broken(e) from e

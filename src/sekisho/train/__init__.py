@@ -1,0 +1,1 @@
+"""From a base and examples to an adapter: recipe, batches, losses, fit, checkpoints."""

@@ -1,0 +1,99 @@
+"""The second stage of a base: all its weights learn to decide, from the project's own requests and other typed questions.
+
+A language model of a few million parameters cannot learn in minutes, through an adapter, what deciding means. So the base learns it once, here;
+the adapter then learns an organisation's own data. Only training topics of the authored set are used, and no row of any other gate source:
+leaving such a source out of the adapter's training leaves it out altogether.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from transformers import PrinterCallback, Trainer, TrainingArguments
+
+from ..core.prompt import END
+from ..core.question import Example
+from .batches import Collator, DecisionRows, half_precision, option_logits
+from .checkpoints import WallClockSaves, newest_checkpoint
+from .losses import decision_loss
+from .recipe import Pretrain
+from .tokenizer import special_id
+
+_LONGEST = 192
+
+
+class DecisionTrainer(Trainer):
+    """The trainer with the decision loss over options, on all weights."""
+
+    def __init__(self, smoothing: float, **kwargs: Any) -> None:
+        self._smoothing = smoothing
+        super().__init__(**kwargs)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Decision loss of a batch."""
+        with half_precision(inputs["input_ids"], self.args.bf16):
+            logits, _hidden = option_logits(model, inputs)
+        loss = decision_loss(logits, inputs["labels"], self._smoothing)
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+
+def learn_to_decide(
+    recipe: Pretrain,
+    model: Any,
+    tokenizer: Tokenizer,
+    examples: Sequence[Example],
+    out: Path,
+    callbacks: Sequence[Any] = (),
+) -> None:
+    """Train all weights of `model` on the decisions, in place; a stopped run goes on from its newest whole checkpoint.
+
+    Rows are cut to tokens anew each time with BPE dropout (Provilkov et al. 2020), so that no row looks twice the same; see `recipe.Decisions` for what that costs in reproducibility.
+    """
+    stage = recipe.decisions
+    model.set_attn_implementation("eager")  # on short rows on a CPU half again as fast as the fused kernel
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = stage.dropout
+    rows = DecisionRows(examples, tokenizer, _LONGEST, bpe_dropout=stage.bpe_dropout)
+    trainer = DecisionTrainer(
+        stage.label_smoothing,
+        model=model,
+        args=_arguments(recipe, out),
+        train_dataset=rows,
+        data_collator=Collator(special_id(tokenizer, END)),
+        callbacks=[WallClockSaves(recipe.checkpoint_seconds), *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "decisions"))
+
+
+def _arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
+    stage = recipe.decisions
+    return TrainingArguments(
+        output_dir=str(out / "decisions"),
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=stage.batch,
+        learning_rate=stage.learning_rate,
+        weight_decay=recipe.weight_decay,
+        warmup_steps=0.05,
+        lr_scheduler_type="cosine",
+        adam_beta2=0.98,
+        bf16=recipe.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        seed=recipe.seed,
+        save_strategy="no",
+        save_total_limit=recipe.keep,
+        logging_steps=20,
+        report_to=[],
+        train_sampling_strategy="group_by_length",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+    )

@@ -1,0 +1,240 @@
+"""From bundled text to a base model: tokenizer, packed rows, language, then decisions, weights on disk."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
+from transformers import (
+    Phi3Config,
+    Phi3ForCausalLM,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from ..core.canonical import new_id
+from ..core.progress import Progress
+from ..core.prompt import CHAT_TEMPLATE, CLOSE, END, LETTERS
+from ..core.question import Example
+from ..data.corpus import Document
+from .checkpoints import WallClockSaves, newest_checkpoint
+from .decisions import learn_to_decide
+from .recipe import Pretrain
+from .tokenizer import decision_ids, dialogue_ids, encode_plain, special_id, train_tokenizer
+
+
+class Rows(Dataset[dict[str, Tensor]]):
+    """Token ids packed end to end and cut to rows `[sequence]`; the short rest is dropped."""
+
+    def __init__(self, ids: Sequence[int], sequence: int) -> None:
+        count = len(ids) // sequence
+        self._rows = torch.tensor(ids[: count * sequence], dtype=torch.long).view(count, sequence)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        return {"input_ids": self._rows[i], "labels": self._rows[i]}
+
+
+class Told(TrainerCallback):
+    """Passes optimiser steps and the loss on to a progress display."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """Called by the trainer every few steps."""
+        note = f"loss {float(logs['loss']):.3f}" if logs and "loss" in logs else ""
+        self._progress.step("pretrain", state.global_step, state.max_steps, note)
+
+
+def document_text(document: Document) -> str:
+    """All text of a document, for training a tokenizer."""
+    return "\n".join([document.text, *(text for _, text in document.turns)])
+
+
+def document_ids(tokenizer: Tokenizer, document: Document) -> list[int]:
+    """Token ids of one document, closed by the end-of-text token."""
+    end = special_id(tokenizer, END)
+    if document.sort == "dialogue":
+        return [*dialogue_ids(tokenizer, document.turns), end]
+    if document.question is not None and document.label is not None:
+        answer = LETTERS[document.question.keys.index(document.label)]
+        prompt = decision_ids(tokenizer, document.text, document.question)
+        return [*prompt, *tokenizer.encode(answer).ids, special_id(tokenizer, CLOSE), end]
+    return [*encode_plain(tokenizer, document.text), end]
+
+
+def pack(tokenizer: Tokenizer, documents: Iterable[Document], recipe: Pretrain) -> Rows:
+    """Shuffle documents (seeded), repeat them by `recipe.mix`, and pack them to rows."""
+    order = [d for d in documents for _ in range(recipe.mix.get(d.source, 1))]
+    random.Random(recipe.seed).shuffle(order)
+    return Rows([i for d in order for i in document_ids(tokenizer, d)], recipe.sequence)
+
+
+def new_model(recipe: Pretrain, tokenizer: Tokenizer) -> Phi3ForCausalLM:
+    """A Phi-3 model with random weights and tied embeddings."""
+    end = special_id(tokenizer, END)
+    config = Phi3Config(
+        **recipe.architecture.model_dump(),
+        original_max_position_embeddings=recipe.architecture.max_position_embeddings,
+        tie_word_embeddings=True,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=special_id(tokenizer, CLOSE),
+    )
+    torch.manual_seed(recipe.seed)
+    return Phi3ForCausalLM(config)
+
+
+def fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Wrap a tokenizer for transformers, with the chat template."""
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=CLOSE, pad_token=END, bos_token=END, padding_side="left"
+    )
+    wrapped.chat_template = CHAT_TEMPLATE
+    return wrapped
+
+
+def learning_rate_factor(recipe: Pretrain, step: int, steps: int) -> float:
+    """Share of the peak learning rate at an optimiser step out of `steps`: warm-up, cosine, cool-down."""
+    warm = math.ceil(recipe.warmup * steps)
+    if step < warm:
+        return step / warm
+    start = recipe.cooldown_start * steps
+    held = min(step, start)
+    cosine = 0.5 * (1 + math.cos(math.pi * (held - warm) / max(1, steps - warm)))
+    return cosine * max(0.0, 1 - max(0.0, step - start) / (recipe.cooldown * steps))
+
+
+class PretrainTrainer(Trainer):
+    """The trainer with the recipe's own course of the learning rate."""
+
+    def __init__(self, recipe: Pretrain, **kwargs: Any) -> None:
+        self._recipe = recipe
+        super().__init__(**kwargs)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """A scheduler that follows `learning_rate_factor`."""
+        follow = partial(_factor, self._recipe, num_training_steps)
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, follow)
+        return self.lr_scheduler
+
+
+def _factor(recipe: Pretrain, steps: int, step: int) -> float:
+    return learning_rate_factor(recipe, step, steps)
+
+
+class _EndOfCooldown(TrainerCallback):
+    """Ends training when the cool-down has reached zero."""
+
+    def __init__(self, recipe: Pretrain) -> None:
+        self._end = recipe.cooldown_start + recipe.cooldown if recipe.cooldown_start < 1 else 1.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Called by the trainer after every optimiser step."""
+        if state.global_step >= self._end * state.max_steps:
+            control.should_training_stop = True
+        return control
+
+
+def training_arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
+    """Trainer settings of a pretraining run; steps are optimiser steps."""
+    return TrainingArguments(
+        output_dir=str(out / "checkpoints"),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        adam_beta2=0.95,
+        bf16=recipe.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        seed=recipe.seed,
+        save_strategy="no",
+        save_total_limit=recipe.keep,
+        logging_steps=20,
+        report_to=[],
+        dataloader_drop_last=True,
+        disable_tqdm=True,
+    )
+
+
+def pretrain(
+    recipe: Pretrain,
+    documents: Sequence[Document],
+    out: Path,
+    decisions: Sequence[Example] = (),
+    callbacks: Sequence[Any] = (),
+) -> Path:
+    """Train a base model into `out`/model; a run that was stopped goes on from its newest whole checkpoint.
+
+    Args:
+        decisions: examples of the second stage, if the recipe has one.
+
+    Returns:
+        The model folder, with weights in bf16 safetensors and the tokenizer.
+    """
+    torch.set_num_threads(recipe.threads)
+    training = [d for d in documents if not d.held_out()]
+    tokenizer = _tokenizer(recipe, training, out / "tokenizer.json")
+    language = out / "language"
+    if not (language / "model.safetensors").is_file():
+        _save(_learn_language(recipe, training, tokenizer, out, callbacks), tokenizer, language)
+    # The second stage starts from the stored weights, so that a run stopped between the stages is the same run.
+    model = Phi3ForCausalLM.from_pretrained(str(language), dtype=torch.float32, local_files_only=True)
+    if recipe.decisions.epochs and decisions:
+        torch.manual_seed(recipe.seed)
+        learn_to_decide(recipe, model, tokenizer, decisions, out, callbacks)
+    _save(model, tokenizer, out / "model")
+    return out / "model"
+
+
+def _learn_language(
+    recipe: Pretrain, training: Sequence[Document], tokenizer: Tokenizer, out: Path, callbacks: Sequence[Any]
+) -> Phi3ForCausalLM:
+    model = new_model(recipe, tokenizer)
+    trainer = PretrainTrainer(
+        recipe,
+        model=model,
+        args=training_arguments(recipe, out),
+        train_dataset=pack(tokenizer, training, recipe),
+        callbacks=[WallClockSaves(recipe.checkpoint_seconds), _EndOfCooldown(recipe), *callbacks],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    return model
+
+
+def _save(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a model folder beside and rename it, weights in bf16."""
+    beside = folder.with_name(f".{folder.name}.{new_id('w')}")
+    model.to(torch.bfloat16).save_pretrained(beside)
+    fast_tokenizer(tokenizer).save_pretrained(beside)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.replace(folder)
+
+
+def _tokenizer(recipe: Pretrain, documents: Sequence[Document], path: Path) -> Tokenizer:
+    """Train the tokenizer once; a resumed run reads the same one back."""
+    if path.is_file():
+        return Tokenizer.from_file(str(path))
+    tokenizer = train_tokenizer((document_text(d) for d in documents), recipe.architecture.vocab_size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(path))
+    return tokenizer

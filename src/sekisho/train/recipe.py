@@ -1,0 +1,164 @@
+"""Recipes: every knob of a run, frozen and written beside it. Unknown or impossible keys are all named at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from ..core.canonical import digest_json
+from ..core.errors import RecipeError
+from ..core.question import Frozen
+
+
+class Architecture(Frozen):
+    """Shape of a Phi-3 model trained from nothing."""
+
+    vocab_size: int = Field(8192, ge=512)
+    hidden_size: int = Field(256, ge=32, multiple_of=8)
+    intermediate_size: int = Field(768, ge=32)
+    num_hidden_layers: int = Field(6, ge=1)
+    num_attention_heads: int = Field(8, ge=1)
+    num_key_value_heads: int = Field(4, ge=1)
+    max_position_embeddings: int = Field(2048, ge=128)
+
+
+class Decisions(Frozen):
+    """Second stage of a base: all weights learn to decide. No epochs, no such stage.
+
+    Attributes:
+        dropout: in the model, during this stage.
+        bpe_dropout: share of merges left out when a row is cut to tokens. The tokenizer library draws them from a generator that
+            cannot be seeded: with it, a second run gives other weights of the same quality; at 0 it gives the same bits.
+    """
+
+    epochs: float = Field(0.0, ge=0)
+    batch: int = Field(32, ge=1)
+    learning_rate: float = Field(5.0e-4, gt=0)
+    label_smoothing: float = Field(0.05, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    bpe_dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Pretrain(Frozen):
+    """Recipe of a base model.
+
+    Attributes:
+        epochs: passes over the packed corpus.
+        batch: sequences of `sequence` tokens per optimiser step.
+        learning_rate: peak; linear warm-up over `warmup` of the steps, then a cosine that would reach zero at the last.
+        cooldown_start, cooldown: from this share of the steps on the rate falls in a straight line to zero over `cooldown` of the
+            steps, and training ends there; a start of 1 keeps the cosine to its end.
+        mix: how often documents of a source are repeated; 1 where not named.
+    """
+
+    name: str
+    kind: Literal["pretrain"] = "pretrain"
+    seed: int = 20261121
+    architecture: Architecture = Architecture()
+    sequence: int = Field(256, ge=32)
+    epochs: float = Field(3.0, gt=0)
+    batch: int = Field(32, ge=1)
+    learning_rate: float = Field(1.5e-3, gt=0)
+    weight_decay: float = Field(0.1, ge=0)
+    warmup: float = Field(0.03, ge=0, le=1)
+    cooldown_start: float = Field(1.0, gt=0, le=1)
+    cooldown: float = Field(0.1, gt=0, le=1)
+    bf16: bool = True
+    threads: int = Field(2, ge=1)
+    checkpoint_seconds: float = Field(180, gt=0)
+    keep: int = Field(5, ge=1)
+    mix: Mapping[str, int] = Field(default_factory=dict)
+    decisions: Decisions = Decisions()
+
+
+class Pet(Frozen):
+    """PET: squared second difference of hidden states along the sequence, in three phases of progress.
+
+    Attributes:
+        weights: λ of each phase (warm-up, main, anneal).
+        starts: progress (0 to 1, in optimiser steps) at which each phase begins.
+        huber: width of the quadratic part; 0 means plain squares.
+    """
+
+    weights: tuple[float, float, float] = (0.01, 0.05, 0.1)
+    starts: tuple[float, float, float] = (0.0, 0.2, 0.6)
+    huber: float = Field(0.0, ge=0)
+
+
+class Lora(Frozen):
+    """LoRA: rank, scale numerator and dropout; `targets` are names of linear modules."""
+
+    r: int = Field(32, ge=1)
+    alpha: float = Field(64.0, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    targets: tuple[str, ...] = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+
+
+class Finetune(Frozen):
+    """Recipe of an adapter.
+
+    Attributes:
+        gates: whether SO(8) rotation gates are trained beside LoRA.
+        gate_learning_rate: peak for the gates' generators, which live on another scale than LoRA's matrices.
+        label_smoothing: mass spread over the options.
+        correction_weight: how often a corrected judgement is repeated in an epoch.
+    """
+
+    name: str
+    kind: Literal["finetune"] = "finetune"
+    seed: int = 20261121
+    epochs: float = Field(4.0, gt=0)
+    batch: int = Field(32, ge=1)
+    max_tokens: int = Field(192, ge=32)
+    learning_rate: float = Field(1.0e-3, gt=0)
+    gate_learning_rate: float = Field(3.0e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, le=1)
+    clip: float = Field(1.0, gt=0)
+    label_smoothing: float = Field(0.05, ge=0, lt=1)
+    gates: bool = True
+    lora: Lora = Lora()
+    pet: Pet = Pet()
+    bf16: bool = True
+    threads: int = Field(2, ge=1)
+    checkpoint_seconds: float = Field(180, gt=0)
+    keep: int = Field(5, ge=1)
+    correction_weight: int = Field(4, ge=1)
+
+
+R = TypeVar("R", bound=Frozen)
+
+
+def find_recipe(name: str, share: Path) -> Path:
+    """Return the file of a recipe given by path or by name under `share`/recipes."""
+    for path in (Path(name), share / "recipes" / f"{name}.toml"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(p.stem for p in (share / "recipes").glob("*.toml")))
+    raise RecipeError(f"There is no recipe {name!r}.", f"Give a path, or one of: {known}.")
+
+
+def read_recipe(path: Path, kind: type[R]) -> R:
+    """Read a recipe file.
+
+    Raises:
+        RecipeError: naming every unknown or impossible key.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise RecipeError(f"{path} cannot be read: {e}.", "Mend the file; it must be TOML in UTF-8.") from e
+    except ValidationError as e:
+        wrong = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors())
+        raise RecipeError(
+            f"{path} has wrong keys: {wrong}.", f"Valid keys: {', '.join(kind.model_fields)}."
+        ) from e
+
+
+def recipe_digest(recipe: Frozen) -> str:
+    """Digest of a recipe's canonical JSON."""
+    return digest_json(recipe.model_dump(mode="json"))

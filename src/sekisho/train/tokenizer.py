@@ -1,0 +1,78 @@
+"""A byte-level BPE tokenizer, trained from the corpus: every byte has a token, every option label is one token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ..core.errors import ShelfError, TrainingError
+from ..core.prompt import LETTERS, SPECIAL, chat_parts, decision_parts, split_special
+from ..core.question import Question
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Train byte-level BPE with GPT-2's pre-tokenisation (which llama.cpp knows as `gpt-2`).
+
+    Raises:
+        TrainingError: when an option label did not become a single token; a larger vocabulary or more text cures it.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        max_token_length=12,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    lost = [c for c in LETTERS if len(tokenizer.encode(c).ids) != 1]
+    if lost:
+        raise TrainingError(
+            f"These option labels are not single tokens: {''.join(lost)}.", "Raise vocab_size."
+        )
+    return tokenizer
+
+
+def encode_parts(tokenizer: Tokenizer, parts: Iterable[tuple[str, bool]]) -> list[int]:
+    """Encode (text, is_special) parts to token ids. Only parts marked special may become special tokens.
+
+    A client's text that spells `<|end|>` is cut at its first character, so it can never be read as the token.
+    """
+    ids: list[int] = []
+    for text, special in parts:
+        ids += [special_id(tokenizer, text)] if special else encode_plain(tokenizer, text)
+    return ids
+
+
+def special_id(tokenizer: Tokenizer, token: str) -> int:
+    """Id of a special token. Raises ShelfError when the tokenizer has none of that name."""
+    found = tokenizer.token_to_id(token)
+    if found is None:
+        raise ShelfError(f"The tokenizer has no {token}.", "Use a base with the Phi-3 chat tokens.")
+    return int(found)
+
+
+def encode_plain(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Encode text from outside: special tokens in it stay literal characters."""
+    ids: list[int] = []
+    for piece in split_special(text):
+        ids += tokenizer.encode(piece, add_special_tokens=False).ids
+    return ids
+
+
+def decision_ids(tokenizer: Tokenizer, state: str, question: Question) -> list[int]:
+    """Token ids of the decision prompt, ending right before the label."""
+    return encode_parts(tokenizer, decision_parts(state, question))
+
+
+def label_ids(tokenizer: Tokenizer, count: int) -> list[int]:
+    """Token ids of the first `count` option labels."""
+    return [tokenizer.encode(c).ids[0] for c in LETTERS[:count]]
+
+
+def dialogue_ids(tokenizer: Tokenizer, turns: Iterable[tuple[str, str]]) -> list[int]:
+    """Token ids of a finished conversation of (role, text) turns."""
+    return encode_parts(tokenizer, chat_parts(list(turns), prompt=False))

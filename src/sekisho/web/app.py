@@ -1,0 +1,161 @@
+"""The HTTP application, and the process that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from ..core.errors import ConflictError, SekishoError
+from ..core.settings import Settings
+from ..loop.judge import Judge
+from ..loop.parts import Parts
+from ..loop.retries import RetryBook
+from ..loop.serving import PromotionWatch, open_judge
+from ..wiring import build
+from . import errors, health, judgements, openai_api, systemone_api
+from .access import Door
+from .desk import Desk
+
+_DRAIN_SECONDS = 20
+"""How long requests under way may take after SIGTERM."""
+_ABOUT = (
+    "Every decision of the model is a judgement with probabilities, written to an append-only ledger before it is released. "
+    "Errors are `{detail: …}`; OpenAI's routes answer with OpenAI's error object."
+)
+
+
+def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
+    """Make the application over a wired house.
+
+    Args:
+        judge: an open judge; None opens what is promoted when the application starts. Its engine is stopped with the application.
+
+    Raises:
+        ConflictError: at the start, when nothing is promoted.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = judge or await open_judge(parts)
+        desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook())
+        app.state.desk = desk
+        desk.watch.start()
+        try:
+            yield
+        finally:
+            await desk.retries.close()
+            await desk.watch.stop()
+
+    app = FastAPI(
+        title="Sekisho",
+        description=_ABOUT,
+        lifespan=lifespan,
+        docs_url=None,  # its pages load scripts from outside
+        redoc_url=None,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    for router in (systemone_api.router, openai_api.router, judgements.router, health.router):
+        app.include_router(router)
+    app.add_exception_handler(SekishoError, errors.on_sekisho)
+    app.add_exception_handler(RequestValidationError, errors.on_validation)
+    app.add_exception_handler(HTTPException, errors.on_http)
+    app.add_middleware(Door, tokens=parts.settings.token_list())
+    return app
+
+
+def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> None:
+    """Serve what is promoted until SIGTERM or Ctrl-C, in this one process.
+
+    Args:
+        ready: is told the address once requests are answered; None prints it.
+
+    Raises:
+        ConflictError: when nothing is promoted, or the port is taken.
+        SekishoError: when the house cannot be opened or the engine does not start.
+    """
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    listener = bind(settings.host, settings.port)
+    house = build(settings)
+    try:
+        asyncio.run(_serve(house, listener, ready or _say))
+    finally:
+        listener.close()
+        house.close()
+
+
+async def _serve(parts: Parts, listener: socket.socket, ready: Callable[[str], None]) -> None:
+    judge = await open_judge(parts)
+    config = uvicorn.Config(
+        create_app(parts, judge),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    server = _Server(config, lambda: ready(_address(listener)))
+    before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:  # uvicorn raises the signal again after its stop, and this process has a ledger to close
+        await server.serve(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, then say so."""
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take a port before anything slow begins; 0 takes a free one. Raises ConflictError when it cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named TCP: asyncio turns Nagle's algorithm off only then, and with it every answer would be 40 ms late.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as e:
+        listener.close()
+        raise ConflictError(
+            f"{host}:{port} cannot be served: {e}.", "Choose another `port` or `host`."
+        ) from e
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _say(address: str) -> None:
+    sys.stdout.write(f"Sekisho serves at {address}\n")
+    sys.stdout.flush()

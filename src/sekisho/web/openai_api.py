@@ -1,0 +1,167 @@
+"""OpenAI's chat and model routes: gated before the first token, recorded before the last one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ..core.canonical import short
+from ..core.engine import Piece
+from ..core.errors import SekishoError
+from ..core.records import Judgement
+from ..loop.judge import Chat
+from . import errors
+from .bodies import read_object
+from .chat_form import ChatForm, read_chat
+from .desk import ALIAS, desk_of
+from .schemas import ERRORS, ChatAnswer, ChatRequest, ModelList, body_of
+from .waiting import EventStream, unless_gone
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Answer a conversation, if the gate allows it",
+    description="Every message of user and system is judged before the first token. A request that is refused or escalated is answered "
+    "with the policy's text, `finish_reason` content_filter and the judgement in `x_sekisho`. `x_contract` names the identity contract.",
+    responses={
+        200: {"model": ChatAnswer, "description": "A completion, or server-sent chunks of one."},
+        **ERRORS,
+    },
+    openapi_extra=body_of(ChatRequest),
+)
+async def chat_completions(request: Request) -> Response:
+    """Gate, then write."""
+    desk = desk_of(request)
+    _, body = await read_object(request, desk.body_limit)
+    form = read_chat(body, desk.judge.serving.engine.info.context)
+    desk.require_model(form.model)
+    chat = await unless_gone(request, desk.judge.chat(form.messages, form.sampling, form.contract))
+    answer = Answer(chat.judgement)
+    if form.stream:
+        # The first piece is awaited before the answer begins, so that what fails at once still gets its own status.
+        first = await unless_gone(request, _first(chat.pieces)) if chat.pieces else None
+        return EventStream(_events(chat, answer, first, form))
+    text, last = await unless_gone(request, _whole(chat))
+    return errors.json_response(answer.whole(text, last))
+
+
+@router.get(
+    "/v1/models",
+    summary="List the models that answer here",
+    description="One body for two kinds of clients: OpenAI's read `data`, System One's read `models`.",
+    responses={200: {"model": ModelList, "description": "The served model and its alias."}, **ERRORS},
+)
+async def models(request: Request) -> Response:
+    """The served model by its own name and by the name System One's clients use."""
+    serving = desk_of(request).judge.serving
+    told = f"{serving.stamp.engine}, release {short(serving.stamp.model_digest)}, {serving.stamp.calibration}"
+    names = list(dict.fromkeys((serving.stamp.model, ALIAS)))
+    data = [{"id": n, "object": "model", "created": 0, "owned_by": "sekisho"} for n in names]
+    listed = [{"name": n, "description": told, "release_date": ""} for n in names]
+    return errors.json_response({"object": "list", "data": data, "models": listed})
+
+
+class Answer:
+    """The words of one completion; the judgement that let it pass, or did not, is in every form of it."""
+
+    def __init__(self, judgement: Judgement) -> None:
+        self._judgement = judgement
+        self._shared = {
+            "id": f"chatcmpl-{judgement.id}",
+            "created": int(time.time()),
+            "model": judgement.stamp.model,
+            "system_fingerprint": short(judgement.stamp.model_digest),
+        }
+
+    def whole(self, text: str, last: Piece | None) -> dict[str, Any]:
+        """A completion in one piece. `last` is None when the policy answered."""
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish(last)}
+        return {
+            **self._shared,
+            "object": "chat.completion",
+            "choices": [choice],
+            "usage": self.usage(last),
+            "x_sekisho": self.verdict(),
+        }
+
+    def chunk(self, delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
+        """A chunk of a stream; without delta it has no choices."""
+        choices = (
+            [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+        )
+        return {**self._shared, "object": "chat.completion.chunk", "choices": choices, **more}
+
+    def finish(self, last: Piece | None) -> str | None:
+        """Why the answer ended."""
+        return last.finish if last else "content_filter"
+
+    def usage(self, last: Piece | None) -> dict[str, int]:
+        """Token counts: of the writing, or of the gate when nothing was written."""
+        asked = last.input_tokens if last else int(self._judgement.usage.get("input_tokens", 0))
+        written = last.output_tokens if last else 0
+        return {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
+
+    def verdict(self) -> dict[str, Any]:
+        """The gate's judgement, for programs."""
+        j = self._judgement
+        return {
+            "judgement": j.id,
+            "decision": j.decision,
+            "reasons": list(j.reasons),
+            "policy_ref": j.policy_ref,
+            "escalation_target": j.escalation_target,
+            "calibration": j.stamp.calibration,
+        }
+
+
+async def _first(pieces: AsyncGenerator[Piece]) -> Piece:
+    return await anext(pieces)
+
+
+async def _whole(chat: Chat) -> tuple[str, Piece | None]:
+    """The whole text, and the last piece when a model wrote it."""
+    if chat.pieces is None:
+        return chat.text or "", None
+    pieces = [piece async for piece in chat.pieces]
+    return "".join(p.text for p in pieces), pieces[-1]
+
+
+async def _events(chat: Chat, answer: Answer, first: Piece | None, form: ChatForm) -> AsyncGenerator[bytes]:
+    """The stream of a completion. An error in the middle becomes an event, and no [DONE] follows it."""
+    extra = {"usage": None} if form.usage else {}
+    try:
+        yield _event(answer.chunk({"role": "assistant", "content": ""}, x_sekisho=answer.verdict(), **extra))
+        last: Piece | None = None
+        if chat.pieces is None or first is None:
+            yield _event(answer.chunk({"content": chat.text}, **extra))
+        else:
+            async for last in _with_first(first, chat.pieces):
+                if last.text:
+                    yield _event(answer.chunk({"content": last.text}, **extra))
+        yield _event(answer.chunk({}, answer.finish(last), **extra))
+        if form.usage:
+            yield _event(answer.chunk(None, usage=answer.usage(last)))
+        yield b"data: [DONE]\n\n"
+    except SekishoError as e:
+        yield _event(errors.event(e))
+    finally:
+        if chat.pieces is not None:
+            await chat.pieces.aclose()
+
+
+async def _with_first(first: Piece, rest: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n\n"

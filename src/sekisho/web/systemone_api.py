@@ -1,0 +1,72 @@
+"""POST /v1/systemone: any typed question over a state, answered with a probability for every option and written down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from ..core.canonical import digest, digest_json
+from ..core.errors import InputError
+from ..loop.answers import wire_answer
+from . import questions
+from .access import REQUEST_ID
+from .bodies import read_object
+from .desk import Desk, desk_of, request_id
+from .errors import json_response
+from .schemas import ERRORS, SystemOneAnswer, SystemOneRequest, body_of
+from .waiting import unless_gone
+
+router = APIRouter(tags=["System One"])
+
+
+@router.post(
+    "/v1/systemone",
+    summary="Answer typed questions over a state",
+    description="One probability for every option of every question; each answer is in the ledger before it is sent. "
+    "A choice named `gate` with the labels ALLOW, ESCALATE and DENY is the gate itself; its answer carries `x_decision`.",
+    responses={200: {"model": SystemOneAnswer, "description": "Every question answered."}, **ERRORS},
+    openapi_extra=body_of(SystemOneRequest),
+)
+async def systemone(request: Request) -> Response:
+    """Read, ask, answer; a retry gets the answer of the request it repeats."""
+    desk = desk_of(request)
+    raw, body = await read_object(request, desk.body_limit, InputError)
+    asked = questions.read_request(body, desk.parts.settings.max_questions)
+    if asked.model is not None:
+        desk.require_model(asked.model)
+    mine = request_id(request)
+
+    async def work(repeats: str | None) -> dict[str, Any]:
+        return await _answer(desk, asked, {"request": mine, **({"retry_of": repeats} if repeats else {})})
+
+    run = desk.retries.run(_key(request, raw), mine, _is_retry(request), work)
+    first, answer = await unless_gone(request, run)
+    return json_response(answer, headers={REQUEST_ID: first})
+
+
+async def _answer(desk: Desk, asked: questions.Request, links: dict[str, str]) -> dict[str, Any]:
+    judgements = await desk.judge.ask(asked.state, asked.asked, links)
+    answers = {
+        a.name: wire_answer(a.question, a.shown, j) for a, j in zip(asked.asked, judgements, strict=True)
+    }
+    tokens = sum(int(j.usage.get("input_tokens", 0)) for j in judgements)
+    return {
+        "model": judgements[0].stamp.model,
+        "answers": answers,
+        "usage": {"input_tokens": tokens, "output_tokens": 0},
+        "x_request": links["request"],
+    }
+
+
+def _key(request: Request, raw: bytes) -> str:
+    """Who asks, and what: the token if there is one, else the address, and the body's digest."""
+    address = request.client.host if request.client else ""
+    return digest_json([request.headers.get("authorization") or address, digest(raw)])
+
+
+def _is_retry(request: Request) -> bool:
+    """Whether the client counts this as a second or later attempt."""
+    count = request.headers.get("x-typesafe-retry-count", "")
+    return count.isascii() and count.isdigit() and count.strip("0") != ""

@@ -1,0 +1,74 @@
+"""Waiting for work while watching the client: a client that hangs up stops what only it was waiting for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
+_SEND_SECONDS = 60.0
+"""A client that takes nothing for so long is gone; until then it holds a place in the engine."""
+
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`. The request's body must have been read.
+
+    Raises:
+        ClientDisconnect: when the client hung up first; `work` was cancelled then, and has cleaned up.
+    """
+    task, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(request.receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        await _cancelled(task, gone)
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events. When the client hangs up, the source is closed and has cleaned up before this returns.
+
+    Starlette's own streaming cancels its source in a scope where a second `await` is cancelled too, so a source could not
+    write its last record; here it can.
+    """
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events, media_type="text/event-stream")
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send every event."""
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        pump, gone = asyncio.create_task(self._pump(send)), asyncio.create_task(_hung_up(receive))
+        try:
+            await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                pump.result()
+        finally:
+            await _cancelled(pump, gone)
+            await self._events.aclose()
+
+    async def _pump(self, send: Send) -> None:
+        async for event in self._events:
+            async with asyncio.timeout(_SEND_SECONDS):
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Return when the client's connection is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel what still runs and wait until all have cleaned up."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,81 @@
+"""A model as a decision model for others: what a stock llama.cpp or `transformers serve` needs to ask it as we do."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from ..core.canonical import new_id
+from ..core.prompt import DECISION_TEMPLATE, LETTERS
+from ..core.question import MAX_LEVELS, Frozen, QuestionType
+
+SYSTEMONE_TYPE = "openjev"
+"""llama.cpp's name for a decision model that answers with the logits of option letters."""
+
+_LETTERS = '{% set letters = "' + LETTERS + '" %}'
+# transformers gives one `question` with keys and descriptions in two lists; the house template wants pairs.
+_OPTIONS = (
+    "{% set instructions = question.instructions %}{% set pairs = namespace(all=[]) %}"
+    "{% for key in question.options %}"
+    "{% set pairs.all = pairs.all + [{'key': key, 'description': question.descriptions[loop.index0]}] %}"
+    "{% endfor %}{% set options = pairs.all %}"
+)
+
+
+class DecisionMeta(Frozen):
+    """What an exported model says about its own decisions.
+
+    Attributes:
+        temperature: by question type, what the label logits are divided by before the softmax; 1 where not named.
+    """
+
+    temperature: Mapping[QuestionType, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+
+
+def systemone_template() -> str:
+    """The `systemone` template of a GGUF: `DECISION_TEMPLATE` with its letters.
+
+    llama.cpp gives it `state`, `instructions` and `options[{key, description}]`, and reads option i as A–Z, a–z by
+    itself; more than 52 options it refuses.
+    """
+    return _LETTERS + DECISION_TEMPLATE
+
+
+def transformers_template() -> str:
+    """The `decision_template.jinja` of a model folder: the same prompt from transformers' `state` and `question`."""
+    return _LETTERS + _OPTIONS + DECISION_TEMPLATE
+
+
+def write_decision_files(model_dir: Path, meta: DecisionMeta) -> None:
+    """Make a model folder a decision model for `transformers.decision`.
+
+    Writes `decision.json` (labels, temperatures, true before false, control tokens of a request read as text) and
+    `decision_template.jinja`.
+    """
+    config = {
+        "labels": {"choice": list(LETTERS), "score": list(LETTERS[:MAX_LEVELS]), "noul": list(LETTERS[:2])},
+        "temperature": dict(meta.temperature),
+        "noul_options": ["true", "false"],
+        "sanitize_control_tokens": True,
+    }
+    text = json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True)
+    write_durably(model_dir / "decision.json", (text + "\n").encode())
+    write_durably(model_dir / "decision_template.jinja", transformers_template().encode())
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file so that a partial one never stands under its name: beside, fsync, rename."""
+    beside = path.with_name(f".{path.name}.{new_id('w')}")
+    try:
+        with beside.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

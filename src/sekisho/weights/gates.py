@@ -1,0 +1,150 @@
+"""Rotation gates: a trainable rotation of the attention output, head by head in blocks of 8, just before `o_proj`.
+
+A gate is a pre-hook of `o_proj`, so it works on a plain linear layer and on PEFT's wrapper of one. It must be installed after PEFT
+has wrapped the model: then both branches, W x and B A x, see the rotated input, and one fold serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import InputError
+from .rotation import BLOCK, PARAMETERS, apply_blocks, rotation
+
+_PROJECTION = "o_proj"
+_GATE = "rotation_gate"
+_PEFT_PREFIX = "base_model.model."
+
+
+class RotationGate(nn.Module):
+    """One rotation for each block of 8 features; the identity when new.
+
+    Attributes:
+        params: `[blocks, 28]`, float32.
+    """
+
+    def __init__(self, features: int, head_dim: int, device: torch.device | None = None) -> None:
+        super().__init__()
+        if head_dim % BLOCK or features % head_dim:
+            raise InputError(
+                f"Blocks of {BLOCK} do not fit into heads of {head_dim} in {features} features.",
+                f"Use a base whose head size is a multiple of {BLOCK}.",
+            )
+        self.params = nn.Parameter(torch.zeros(features // BLOCK, PARAMETERS, device=device))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rotate `[..., features]`; the rotation is made in float32 and applied in the dtype of `x`."""
+        return apply_blocks(x, rotation(self.params))
+
+    def on_input(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Pre-hook of the projection. A bound method, so that a deep copy of the model gets the copy of the gate."""
+        return (self(args[0]), *args[1:])
+
+
+def install_gates(model: nn.Module) -> list[str]:
+    """Put a new gate on the input of every attention `o_proj`, trainable, everything else left as it is.
+
+    Args:
+        model: a causal LM, or a PEFT model around one.
+
+    Returns:
+        Names of the gated attention modules, without PEFT's prefix.
+
+    Raises:
+        InputError: when no attention with an `o_proj` was found, gates are there already, or blocks do not fit.
+    """
+    found = list(_attentions(model))
+    if not found:
+        raise InputError(
+            f"{type(model).__name__} has no attention module with a linear `{_PROJECTION}` and a `head_dim`.",
+            "Use a base of the Phi-3, Llama, Mistral or Qwen family.",
+        )
+    if any(hasattr(attention, _GATE) for _, attention in found):
+        raise InputError("The model has gates already.", "Remove them first.")
+    for _, attention in found:
+        projection = attention.get_submodule(_PROJECTION)
+        features = int(projection.in_features)  # type: ignore[arg-type]
+        gate = RotationGate(features, int(attention.head_dim), _device(projection))  # type: ignore[arg-type]
+        attention.add_module(_GATE, gate)
+        projection.register_forward_pre_hook(gate.on_input)
+    return [name for name, _ in found]
+
+
+def remove_gates(model: nn.Module) -> int:
+    """Take every gate off without folding it; return how many there were."""
+    gated = [attention for _, attention in _attentions(model) if hasattr(attention, _GATE)]
+    for attention in gated:
+        for module in attention.modules():
+            for key in [k for k, hook in module._forward_pre_hooks.items() if _is_gate_hook(hook)]:
+                del module._forward_pre_hooks[key]
+        delattr(attention, _GATE)
+    return len(gated)
+
+
+def gates(model: nn.Module) -> dict[str, RotationGate]:
+    """Return the gates by the name of their attention module, in model order.
+
+    Raises:
+        InputError: when LoRA was wrapped around a gated layer, so that its branch would not see the rotation.
+    """
+    found: dict[str, RotationGate] = {}
+    for name, attention in _attentions(model):
+        gate = getattr(attention, _GATE, None)
+        if gate is None:
+            continue
+        projection = attention.get_submodule(_PROJECTION)
+        if not any(_is_gate_hook(hook) for hook in projection._forward_pre_hooks.values()):
+            raise InputError(f"The gate of {name} lies inside its LoRA layer.", "Install gates after PEFT.")
+        found[name] = gate
+    return found
+
+
+def gate_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of all gates, for an optimiser group of their own."""
+    return [gate.params for gate in gates(model).values()]
+
+
+def gate_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all gate parameters on the CPU, `[blocks, 28]`, by the name of their attention module."""
+    return {name: gate.params.detach().cpu().clone() for name, gate in gates(model).items()}
+
+
+def load_gate_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Set the parameters of installed gates.
+
+    Raises:
+        InputError: naming every gate that is missing, unknown or of another shape; nothing is changed then.
+    """
+    installed = gates(model)
+    wrong = sorted(installed.keys() ^ state.keys())
+    wrong += [n for n in installed.keys() & state.keys() if installed[n].params.shape != state[n].shape]
+    if wrong:
+        raise InputError(
+            f"These gates do not match the model: {', '.join(wrong)}.", "Use the base they were made for."
+        )
+    with torch.no_grad():
+        for name, gate in installed.items():
+            gate.params.copy_(state[name])
+
+
+def _attentions(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name, module in model.named_modules():
+        projection = getattr(module, _PROJECTION, None)
+        if (
+            isinstance(projection, nn.Module)
+            and hasattr(projection, "in_features")
+            and hasattr(module, "head_dim")
+        ):
+            yield name.removeprefix(_PEFT_PREFIX), module
+
+
+def _is_gate_hook(hook: Any) -> bool:
+    return isinstance(getattr(hook, "__self__", None), RotationGate)
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device

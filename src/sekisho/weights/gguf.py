@@ -1,0 +1,237 @@
+"""From a plain Hugging Face folder to GGUF, the file llama.cpp serves; and a check that reads it back."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import gguf
+import numpy as np
+
+from ..core.canonical import new_id
+from ..core.errors import BakeError, InputError
+from ..core.question import Frozen
+from .decision import SYSTEMONE_TYPE, DecisionMeta, systemone_template
+from .hf import (
+    Array,
+    chat_template,
+    check_tokenizer,
+    gguf_tensors,
+    read_config,
+    read_json,
+    rope_of,
+    vocabulary,
+)
+
+Kind = Literal["f32", "f16", "bf16", "q8_0"]
+
+_TYPES: Mapping[str, tuple[gguf.GGMLQuantizationType, gguf.LlamaFileType]] = {
+    "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
+    "f16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
+    "bf16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
+    "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+}
+
+
+class ReadBack(Frozen):
+    """What `verify_gguf` compared.
+
+    Attributes:
+        tensors: how many.
+        max_difference: largest absolute difference of a weight from the folder's; 0 for a float32 file.
+        decision: whether the file answers `/v1/systemone`.
+    """
+
+    tensors: int
+    max_difference: float
+    decision: bool
+
+
+def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta | None = None) -> Path:
+    """Write the model of a Hugging Face folder as one GGUF file.
+
+    Matrices are stored as `kind`, vectors always as float32. Tied embeddings are stored once.
+
+    Args:
+        model_dir: config.json, safetensors, tokenizer.json (byte-level BPE) and a chat template.
+        out: the file; an older one under that name is replaced when the new one is whole.
+        decision: makes the file answer `/v1/systemone` in a stock llama.cpp; None leaves it a plain chat model.
+
+    Raises:
+        InputError: naming an architecture, rope scaling or tokenizer that is not spoken here.
+        ShelfError: when a file of the folder is missing or unreadable.
+        BakeError: when a weight is not finite in the type asked for.
+    """
+    config = read_config(model_dir)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{out.name}.{new_id('w')}")
+    writer = gguf.GGUFWriter(beside, config["model_type"])
+    try:
+        _add_architecture(writer, config, out.stem, kind)
+        _add_tokenizer(writer, model_dir, config)
+        _add_templates(writer, model_dir, config["model_type"], decision)
+        for name, tensor in gguf_tensors(model_dir, config):
+            _add_tensor(writer, name, tensor, kind)
+        _write(writer, beside, out)
+    finally:
+        writer.close()
+        beside.unlink(missing_ok=True)
+    return out
+
+
+def _add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Kind) -> None:
+    quantisation = _TYPES[kind][0] if array.ndim > 1 else gguf.GGMLQuantizationType.F32
+    if kind == "q8_0" and array.shape[-1] % 32:
+        raise InputError(f"{name} has rows of {array.shape[-1]}, not a multiple of 32.", "Export f16 or f32.")
+    with np.errstate(over="ignore"):
+        stored = gguf.quantize(array, quantisation)
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise BakeError(f"{name} is not finite as {quantisation.name}.", "Export bf16 or f32.")
+    writer.add_tensor(name, stored, raw_dtype=quantisation)
+
+
+def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: str, kind: Kind) -> None:
+    heads = config["num_attention_heads"]
+    head_dim = config["hidden_size"] // heads  # read_config made sure of it
+    rope = rope_of(config)
+    # llama.cpp refuses a Phi-3 file whose general.name contains "phi3".
+    writer.add_name(re.sub("phi3", "phi", name, flags=re.IGNORECASE) or "model")
+    writer.add_file_type(_TYPES[kind][1])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_rope_dimension_count(int(rope.get("partial_rotary_factor", 1.0) * head_dim))
+    writer.add_rope_freq_base(rope["rope_theta"])
+    if config["model_type"] == "phi3":
+        longest = config["max_position_embeddings"]
+        writer.add_rope_scaling_orig_ctx_len(config.get("original_max_position_embeddings") or longest)
+        writer.add_sliding_window(config.get("sliding_window") or 0)  # 0: none
+    if kind == "q8_0":
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+
+
+def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str, Any]) -> None:
+    stored = read_json(model_dir / "tokenizer.json")
+    check_tokenizer(stored, model_dir)
+    tokens, types = vocabulary(stored, config["vocab_size"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in stored["model"]["merges"]])
+    adders: dict[str, Callable[[int], None]] = {
+        "bos_token_id": writer.add_bos_token_id,
+        "eos_token_id": writer.add_eos_token_id,
+        "pad_token_id": writer.add_pad_token_id,
+    }
+    for key, add in adders.items():
+        value = config.get(key)
+        value = value[0] if isinstance(value, list) else value
+        if value is not None:
+            add(value)
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
+
+
+def _add_templates(
+    writer: gguf.GGUFWriter, model_dir: Path, arch: str, decision: DecisionMeta | None
+) -> None:
+    templates = [{"name": "default", "template": chat_template(model_dir)}]
+    if decision is not None:
+        templates.append({"name": "systemone", "template": systemone_template()})
+        writer.add_string(f"{arch}.decision.type", SYSTEMONE_TYPE)
+        for question_type, temperature in decision.temperature.items():
+            writer.add_float32(f"{arch}.decision.temperature.{question_type}", temperature)
+    writer.add_chat_template(templates)
+
+
+def _write(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with beside.open("rb+") as f:
+        os.fsync(f.fileno())
+    beside.replace(out)
+
+
+def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
+    """Read a GGUF file back and compare it with the folder it was written from.
+
+    Vectors must be bit-equal, matrices as near as rounding to their type allows (float32: bit-equal).
+
+    Returns:
+        What was compared.
+
+    Raises:
+        BakeError: naming everything that is missing or differs.
+    """
+    reader = gguf.GGUFReader(path)
+    config = read_config(model_dir)
+    problems = [
+        f"no {key}" for key in _needed_keys(reader, config["model_type"]) if reader.get_field(key) is None
+    ]
+    stored = {t.name: t for t in reader.tensors}
+    expected, largest = 0, 0.0
+    for name, want in gguf_tensors(model_dir, config):
+        expected += 1
+        if name not in stored or tuple(reversed(stored[name].shape.tolist())) != want.shape:
+            problems.append(f"tensor {name} is missing or has another shape")
+            continue
+        got = gguf.dequantize(stored[name].data, stored[name].tensor_type).reshape(want.shape)
+        difference = np.abs(got - want)
+        largest = max(largest, float(difference.max()))
+        if not (difference <= _rounding(want, stored[name].tensor_type)).all():
+            problems.append(f"tensor {name} differs by {difference.max():g}")
+    if len(stored) != expected:
+        problems.append(f"{len(stored)} tensors instead of {expected}")
+    if problems:
+        raise BakeError(f"{path} is not the model of {model_dir}: {'; '.join(problems)}.", "Export it again.")
+    return ReadBack(
+        tensors=expected, max_difference=largest, decision=_is_decision(reader, config["model_type"])
+    )
+
+
+def _is_decision(reader: gguf.GGUFReader, arch: str) -> bool:
+    return reader.get_field(f"{arch}.decision.type") is not None
+
+
+def _needed_keys(reader: gguf.GGUFReader, arch: str) -> list[str]:
+    """Metadata without which llama.cpp would guess or refuse."""
+    shape = ("context_length", "embedding_length", "block_count", "attention.head_count", "rope.freq_base")
+    tokenizer = (
+        "ggml.model",
+        "ggml.pre",
+        "ggml.tokens",
+        "ggml.token_type",
+        "ggml.merges",
+        "ggml.add_bos_token",
+    )
+    keys = ["general.name", *(f"{arch}.{k}" for k in shape), *(f"tokenizer.{k}" for k in tokenizer)]
+    keys += ["tokenizer.ggml.eos_token_id", "tokenizer.chat_template"]
+    if arch == "phi3":
+        keys += ["phi3.attention.sliding_window", "phi3.rope.scaling.original_context_length"]
+    return [*keys, "tokenizer.chat_template.systemone"] if _is_decision(reader, arch) else keys
+
+
+def _rounding(want: Array, kind: gguf.GGMLQuantizationType) -> Array:
+    """Largest rounding error of each element: half a unit in the last place, or half a step of a Q8_0 block."""
+    size = np.abs(want)
+    if kind == gguf.GGMLQuantizationType.F16:
+        return np.maximum(size * 2.0**-11, 2.0**-25)
+    if kind == gguf.GGMLQuantizationType.BF16:
+        return size * 2.0**-8
+    if kind == gguf.GGMLQuantizationType.Q8_0:
+        step = size.reshape(-1, 32).max(axis=1, keepdims=True) / 127
+        # The step itself is kept in float16, so up to 127 times its rounding comes on top.
+        bound = step / 2 + 127 * np.maximum(step * 2.0**-11, 2.0**-25)
+        return np.broadcast_to(bound * (1 + 1e-6), (len(step), 32)).reshape(want.shape)
+    return np.zeros_like(size)

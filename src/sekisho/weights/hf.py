@@ -1,0 +1,144 @@
+"""A Hugging Face model folder, read the way GGUF wants it: names, row order, vocabulary, templates."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from ..core.errors import InputError, ShelfError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_ARCHITECTURES = {"phi3": gguf.MODEL_ARCH.PHI3, "llama": gguf.MODEL_ARCH.LLAMA}
+_BYTE_LEVEL: Mapping[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+
+
+def read_config(model_dir: Path) -> dict[str, Any]:
+    """Read config.json and refuse what this exporter cannot carry over exactly."""
+    config: dict[str, Any] = read_json(model_dir / "config.json")
+    if config.get("model_type") not in _ARCHITECTURES:
+        raise InputError(
+            f"{model_dir} holds a model of type {config.get('model_type')!r}.",
+            f"GGUF export knows {', '.join(_ARCHITECTURES)}.",
+        )
+    rope = rope_of(config)
+    scaling = rope.get("rope_type", rope.get("type", "default"))
+    if scaling != "default":
+        raise InputError(f"Rope scaling {scaling!r} is not exported.", "Use a base with default rope.")
+    window = config.get("sliding_window")
+    if window and window < config["max_position_embeddings"]:
+        # Measured: llama.cpp attends to everything here, so the two would differ past the window.
+        raise InputError(f"A sliding window of {window} is not exported.", "Use a base that attends to all.")
+    head_dim = config.get("head_dim")
+    if head_dim and head_dim * config["num_attention_heads"] != config["hidden_size"]:
+        raise InputError(f"Heads of {head_dim} do not make up the hidden size.", "Use a base whose heads do.")
+    if config.get("attention_bias") or config.get("mlp_bias"):
+        raise InputError("The model has biases in its linear layers.", "Use a base without them.")
+    return config
+
+
+def gguf_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
+    """Yield every weight as (GGUF name, float32 array), in the folder's order, with Llama's q and k rows permuted.
+
+    Raises:
+        ShelfError: when there are no safetensors.
+        InputError: naming a tensor the architecture does not have.
+    """
+    names = gguf.get_tensor_name_map(_ARCHITECTURES[config["model_type"]], config["num_hidden_layers"])
+    for name, tensor in _stored_tensors(model_dir):
+        if name == "lm_head.weight" and config.get("tie_word_embeddings"):
+            continue
+        mapped = names.get_name(name, try_suffixes=(".weight",))
+        if mapped is None:
+            raise InputError(f"{model_dir} has a tensor {name} that GGUF has no place for.", "Bake it first.")
+        yield mapped, _permuted(name, tensor.float().numpy(), config)
+
+
+def _stored_tensors(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    files = sorted(model_dir.glob("*.safetensors"))
+    if not files:
+        raise ShelfError(f"{model_dir} holds no safetensors.", "Give the folder of a baked model.")
+    for file in files:
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118  (not a mapping)
+                yield name, stored.get_tensor(name)
+
+
+def _permuted(name: str, array: Array, config: Mapping[str, Any]) -> Array:
+    """Reorder Llama's q and k rows: transformers rotates halves of a head, llama.cpp's `llama` rotates neighbours."""
+    found = re.search(r"self_attn\.([qk])_proj\.weight$", name)
+    if config["model_type"] != "llama" or found is None:
+        return array
+    heads = config["num_attention_heads"] if found[1] == "q" else config["num_key_value_heads"]
+    rows, columns = array.shape
+    halves = array.reshape(heads, 2, rows // heads // 2, columns)
+    return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows, columns)
+
+
+def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Rope settings in one place, of new (`rope_parameters`) and old configurations."""
+    old = {key: config[key] for key in ("rope_theta", "partial_rotary_factor") if key in config}
+    return {
+        "rope_theta": 10000.0,
+        **old,
+        **(config.get("rope_scaling") or {}),
+        **(config.get("rope_parameters") or {}),
+    }
+
+
+def check_tokenizer(stored: Mapping[str, Any], model_dir: Path) -> None:
+    """Only byte-level BPE with GPT-2's splitting, no normaliser and no token added by itself reads the same in llama.cpp."""
+    before = {key: (stored.get("pre_tokenizer") or {}).get(key) for key in _BYTE_LEVEL}
+    added = (stored.get("post_processor") or {}).get("special_tokens")
+    if stored["model"].get("type") != "BPE" or before != _BYTE_LEVEL or stored.get("normalizer") or added:
+        raise InputError(
+            f"The tokenizer of {model_dir} is not plain byte-level BPE with GPT-2's splitting.",
+            "Use a base whose tokenizer.json is: BPE, ByteLevel(add_prefix_space=false, use_regex=true), no normalizer.",
+        )
+
+
+def vocabulary(stored: Mapping[str, Any], size: int) -> tuple[list[str], list[gguf.TokenType]]:
+    """Tokens by id with their types, filled up to `size` with tokens marked unused.
+
+    Raises:
+        InputError: when a token's id lies outside the model's embeddings.
+    """
+    highest = max(*stored["model"]["vocab"].values(), *(t["id"] for t in stored["added_tokens"]))
+    if highest >= size:
+        raise InputError(
+            f"Token {highest} lies outside a vocabulary of {size}.", "Use the model's own tokenizer."
+        )
+    tokens = [f"[PAD{i}]" for i in range(size)]
+    types = [gguf.TokenType.UNUSED] * size
+    for token, i in stored["model"]["vocab"].items():
+        tokens[i], types[i] = token, gguf.TokenType.NORMAL
+    for token in stored["added_tokens"]:
+        kind = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
+        tokens[token["id"]], types[token["id"]] = token["content"], kind
+    return tokens, types
+
+
+def chat_template(model_dir: Path) -> str:
+    """The folder's chat template. Raises ShelfError when it has none."""
+    file = model_dir / "chat_template.jinja"
+    template = file.read_text("utf-8") if file.is_file() else None
+    template = template or read_json(model_dir / "tokenizer_config.json").get("chat_template")
+    if not isinstance(template, str):
+        raise ShelfError(f"{model_dir} has no chat template.", "Save the tokenizer with one.")
+    return template
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a model folder. Raises ShelfError when it is missing or malformed."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as e:
+        raise ShelfError(f"{path} cannot be read: {e}.", "Give a whole Hugging Face model folder.") from e

@@ -1,0 +1,73 @@
+"""Settings in, a working house out: the only file that chooses implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+from .core.engine import Engine
+from .core.errors import ShelfError
+from .core.settings import Settings
+from .host.offline import seal
+from .ledger.store import Ledger
+from .shelf import Release, Shelf
+from .tasks.policy import find_policy, read_document
+
+
+@dataclass(frozen=True)
+class House:
+    """A wired house. The ledger is open; engines are made when asked for."""
+
+    settings: Settings
+    ledger: Ledger
+    shelf: Shelf
+    policy_document: Mapping[str, Any]
+    contract_documents: Mapping[str, Mapping[str, Any]]
+
+    def engine_for(self, folder: Path, release: Release) -> Engine:
+        """The engine the settings ask for, not yet started, serving a release."""
+        return make_engine(self.settings, folder, release)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self.ledger.close()
+
+
+def build(settings: Settings) -> House:
+    """Open everything that needs no model.
+
+    Raises:
+        LedgerError, DataError: naming what cannot be opened and what to do.
+    """
+    seal()
+    home: Path = settings.home
+    home.mkdir(parents=True, exist_ok=True)
+    policy = read_document(find_policy(settings.policy, settings.share))
+    contracts = {
+        p.stem: read_document(p) for p in sorted((settings.share / "policies" / "contracts").glob("*.toml"))
+    }
+    return House(settings, Ledger.open(home / "ledger.sqlite"), Shelf(home / "shelf"), policy, contracts)
+
+
+def make_engine(settings: Settings, folder: Path, release: Release) -> Engine:
+    """Choose and construct the engine. Only the room of the engine that was asked for is imported, and torch only with its own."""
+    room = import_module(f"sekisho.serve.engines.{settings.engine}")
+    if settings.engine == "fake":
+        return cast(Engine, room.FakeEngine(name=release.name, context=settings.context))
+    common = {"context": settings.context, "threads": settings.threads, "device": settings.device}
+    if settings.engine == "torch":
+        digest = release.files["model/model.safetensors"]
+        return cast(Engine, room.TorchEngine(release.name, folder / "model", model_digest=digest, **common))
+    if settings.weights not in release.gguf:
+        raise ShelfError(
+            f"This release has no {settings.weights} file.", f"It has: {', '.join(release.gguf)}."
+        )
+    name = release.gguf[settings.weights]
+    digest = release.files[name]
+    llama = room.LlamaCppEngine(
+        folder / name, release.name, model_digest=digest, slots=settings.slots, **common
+    )
+    return cast(Engine, llama)

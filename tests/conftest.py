@@ -1,0 +1,31 @@
+"""For every test: a home of its own, nothing from this machine's settings, and libraries told to stay offline."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import loopback
+from sekisho.host.offline import FLAGS
+
+os.environ.update(FLAGS)
+
+
+def pytest_configure() -> None:
+    """With no network at all, not even loopback, make loopback: engine and server talk over it."""
+    if not loopback.is_up() and not loopback.raise_it():
+        pytest.exit("127.0.0.1 cannot be reached. Run `ip link set lo up` first.", returncode=3)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first, in the random order they have; a mistake shows early."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(autouse=True)
+def _house_of_its_own(tmp_path_factory, monkeypatch):
+    for name in [n for n in os.environ if n.startswith("SEKISHO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SEKISHO_HOME", str(tmp_path_factory.mktemp("home")))

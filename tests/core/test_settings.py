@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.core.errors import SettingsError
+from sekisho.core.settings import ENV_PREFIX, TABLE, load
+
+GOOD = {
+    "home": "/a/home",
+    "share": "/a/share",
+    "engine": "fake",
+    "weights": "q8_0",
+    "host": "::1",
+    "port": "9001",
+    "tokens": "a, b,,",
+    "device": "cuda",
+    "context": "512",
+    "slots": "3",
+    "threads": "4",
+    "queue": "7",
+    "deadline_seconds": "2.5",
+    "max_body_bytes": "2048",
+    "max_questions": "5",
+    "gate_model": "other",
+    "recipe": "mine",
+    "policy": "strict",
+    "alpha": "0.01",
+    "confidence": "0.9",
+    "log_level": "debug",
+}
+BAD = {
+    "home": " ",
+    "engine": "vllm",
+    "host": "",
+    "port": "65536",
+    "device": "tpu",
+    "context": "1.5",
+    "slots": "0",
+    "deadline_seconds": "nan",
+    "max_questions": "many",
+    "alpha": "0",
+    "log_level": "loud",
+}
+
+
+def test_every_setting_has_a_name_a_default_that_parses_and_a_sentence():
+    assert len(TABLE) == len({s.name for s in TABLE}) >= 20
+    for spec in TABLE:
+        default = spec.value_of_default()
+        assert default is None or spec.parse(default) == default
+        assert spec.help.endswith(".")
+
+
+@pytest.mark.parametrize("name", [s.name for s in TABLE])
+def test_flag_beats_environment_beats_file_beats_default(name, tmp_path):
+    file, raw = tmp_path / "s.toml", GOOD[name]
+    file.write_text(f'{name} = "{raw}"\n')
+    spec = next(s for s in TABLE if s.name == name)
+    parsed = spec.parse(raw)
+    assert load(env={}, file=file).values[name] == parsed
+    for flags, env, source in [
+        ({}, {}, "file"),
+        ({}, {spec.env: raw}, "env"),
+        ({name: raw}, {spec.env: raw}, "flag"),
+    ]:
+        settled = load(flags=flags, env=env, file=file)
+        assert (settled.values[name], settled.sources[name]) == (parsed, source)
+        assert getattr(settled, name) == parsed
+    assert load(env={}, file=_empty(tmp_path)).sources[name] == "default"
+
+
+def _empty(folder: Path) -> Path:
+    file = folder / "empty.toml"
+    file.write_text("")
+    return file
+
+
+def test_the_given_examples_cover_the_table():
+    assert set(GOOD) == {s.name for s in TABLE}
+
+
+@given(st.sets(st.sampled_from(sorted(BAD)), min_size=1))
+def test_every_wrong_value_is_reported_at_once(names):
+    with pytest.raises(SettingsError) as caught:
+        load(env={ENV_PREFIX + n.upper(): BAD[n] for n in names})
+    assert len(caught.value.problems) == len(names)
+    for name in names:
+        assert sum(ENV_PREFIX + name.upper() + ":" in p for p in caught.value.problems) == 1
+
+
+def test_wrong_values_of_a_lower_layer_are_reported_too(tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text("port = 70000\nprot = 1\n")
+    with pytest.raises(SettingsError) as caught:
+        load(flags={"port": "8001"}, env={"SEKISHO_ENGINE": "x"}, file=file)
+    text = str(caught.value)
+    assert "port (file)" in text
+    assert "did you mean port?" in text
+    assert "SEKISHO_ENGINE: expected one of llamacpp, torch, fake, got 'x'" in text
+
+
+@pytest.mark.parametrize("text", ["port = ", "\xff", "port = 1\nport = 2"])
+def test_a_file_that_is_no_toml_is_a_problem_not_a_traceback(tmp_path, text):
+    file = tmp_path / "s.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match="cannot be read as TOML"):
+        load(env={}, file=file)
+
+
+def test_a_named_file_must_exist(tmp_path):
+    with pytest.raises(SettingsError, match="does not exist"):
+        load(env={"SEKISHO_CONFIG": str(tmp_path / "none.toml")})
+
+
+def test_another_address_needs_tokens():
+    with pytest.raises(SettingsError, match="not loopback"):
+        load(env={"SEKISHO_HOST": "0.0.0.0"})
+    settled = load(env={"SEKISHO_HOST": "0.0.0.0", "SEKISHO_TOKENS": " a ,, b"})
+    assert settled.token_list() == ("a", "b")
+
+
+@given(st.integers())
+def test_ports_are_whole_numbers_in_range(port):
+    if 0 <= port <= 65535:
+        assert load(flags={"port": port}, env={}).port == port
+    else:
+        with pytest.raises(SettingsError):
+            load(flags={"port": port}, env={})
+
+
+@pytest.mark.parametrize("value", [True, 1.5, "1e3", None, [], "１0x"])
+def test_what_is_no_whole_number_is_refused(value):
+    spec = next(s for s in TABLE if s.name == "slots")
+    with pytest.raises(ValueError):
+        spec.parse(value)
+
+
+def test_there_is_no_setting_by_another_name():
+    with pytest.raises(AttributeError):
+        _ = load(env={}).colour

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sekisho.core.errors import EngineError
+from sekisho.loop.retries import RetryBook
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Work:
+    """Counts how often it began; ends when told, or fails."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.begun, self.repeats, self.fail, self.go = 0, [], fail, asyncio.Event()
+
+    async def __call__(self, repeats: str | None) -> str:
+        self.begun += 1
+        self.repeats.append(repeats)
+        await self.go.wait()
+        if self.fail:
+            raise EngineError("down")
+        return f"answer {self.begun}"
+
+
+def test_a_retry_joins_the_work_under_way():
+    async def story():
+        book, work = RetryBook(), Work()
+        first = asyncio.create_task(book.run("k", "req_1", False, work))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(book.run("k", "req_2", True, work))
+        await asyncio.sleep(0)
+        work.go.set()
+        assert await first == await second == ("req_1", "answer 1")
+        assert work.begun == 1
+
+    asyncio.run(story())
+
+
+def test_two_clients_that_ask_the_same_are_not_joined():
+    async def story():
+        book, work = RetryBook(), Work()
+        work.go.set()
+        assert await book.run("k", "req_1", False, work) == ("req_1", "answer 1")
+        assert await book.run("k", "req_2", False, work) == ("req_2", "answer 2")
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_work_whose_client_left_goes_on_and_the_next_one_finds_it(late):
+    async def story():
+        book, work = RetryBook(), Work()
+        first = asyncio.create_task(book.run("k", "req_1", False, work))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        if late:
+            work.go.set()
+            await asyncio.sleep(0.01)
+        again = asyncio.create_task(book.run("k", "req_2", False, work))
+        await asyncio.sleep(0)
+        work.go.set()
+        assert await again == ("req_1", "answer 1")
+        # It was taken once; the next one who asks the same without saying "again" is somebody else.
+        assert (await book.run("k", "req_3", False, work))[0] == "req_3"
+
+    asyncio.run(story())
+
+
+def test_a_retry_of_failed_work_begins_anew_and_knows_what_it_repeats():
+    async def story():
+        book, bad, good = RetryBook(), Work(fail=True), Work()
+        bad.go.set()
+        good.go.set()
+        with pytest.raises(EngineError):
+            await book.run("k", "req_1", False, bad)
+        assert await book.run("k", "req_2", True, good) == ("req_2", "answer 1")
+        assert good.repeats == ["req_1"]
+
+    asyncio.run(story())
+
+
+def test_an_answer_is_kept_for_a_minute_and_the_book_stays_small(monkeypatch):
+    monkeypatch.setattr("sekisho.loop.retries._MOST", 10)
+
+    async def story():
+        clock = Clock()
+        book, work = RetryBook(clock), Work()
+        work.go.set()
+        await book.run("k", "req_1", False, work)
+        clock.now = 59.0
+        assert (await book.run("k", "req_2", True, work))[0] == "req_1"
+        clock.now = 61.0
+        assert (await book.run("k", "req_3", True, work))[0] == "req_3"
+        for i in range(100):
+            await book.run(f"k{i}", f"req_{i}", False, work)
+        assert len(book._works) <= 11
+
+    asyncio.run(story())
+
+
+def test_close_waits_for_work_nobody_waits_for():
+    async def story():
+        book, work = RetryBook(), Work()
+        first = asyncio.create_task(book.run("k", "req_1", False, work))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        asyncio.get_running_loop().call_later(0.05, work.go.set)
+        await book.close()
+        assert (await book.run("k", "req_2", True, work))[1] == "answer 1"
+
+    asyncio.run(story())

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.core.errors import ShelfError
+from sekisho.shelf import Shelf, read_release, write_json
+
+
+def test_a_folder_stands_under_its_digest_only_when_whole(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    with shelf.building("adapters") as folder:
+        (folder / "half").write_text("x")
+    assert shelf.all("adapters") == []
+    with shelf.building("adapters") as folder:
+        (folder / "whole").write_text("x")
+        digest = shelf.keep("adapters", folder)
+    assert shelf.all("adapters") == [shelf.get("adapters", digest)]
+    assert list((tmp_path / "adapters").glob(".*")) == []
+
+
+def test_the_same_content_is_kept_once_and_found_by_its_beginning(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    digests = set()
+    for _ in range(2):
+        with shelf.building("releases") as folder:
+            (folder / "a").write_text("same")
+            digests.add(shelf.keep("releases", folder))
+    assert len(digests) == len(shelf.all("releases")) == 1
+    assert shelf.get("releases", digests.pop()[7:12]).is_dir()
+
+
+@pytest.mark.parametrize("name", ["", "../..", "sha256:", "zz", "/etc"])
+def test_no_name_leads_off_the_shelf(tmp_path: Path, name: str) -> None:
+    shelf = Shelf(tmp_path)
+    with shelf.building("releases") as folder:
+        (folder / "a").write_text("x")
+        shelf.keep("releases", folder)
+    with pytest.raises(ShelfError):
+        shelf.get("releases", name)
+
+
+@given(
+    st.recursive(st.none() | st.integers() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c))
+)
+def test_json_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, value) -> None:
+    path = tmp_path_factory.mktemp("json") / "value.json"
+    write_json(path, value)
+    assert json.loads(path.read_bytes()) == value
+    assert len(list(path.parent.iterdir())) == 1
+
+
+def test_an_unreadable_release_is_clear(tmp_path: Path) -> None:
+    with pytest.raises(ShelfError):
+        read_release(tmp_path)
+    (tmp_path / "release.json").write_text("{}")
+    with pytest.raises(ShelfError):
+        read_release(tmp_path)

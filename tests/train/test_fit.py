@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sekisho.core.canonical import folder_digest
+from sekisho.core.errors import ShelfError, TrainingError
+from sekisho.train.batches import DecisionRows, score_examples
+from sekisho.train.checkpoints import newest_checkpoint
+from sekisho.train.fit import fit, load_adapted, load_base
+from sekisho.weights.adapter import save_adapter
+from sekisho.weights.gates import gate_parameters
+
+from .conftest import requests, tiny_finetune
+
+
+def accuracy(model, tokenizer, examples) -> float:
+    right = 0
+    for i, logp in score_examples(model, tokenizer, examples):
+        right += examples[i].question.keys[max(range(3), key=lambda k: logp[k])] == examples[i].label
+    return right / len(examples)
+
+
+def test_gates_and_lora_learn_while_the_base_stays_as_it_was(base: Path, tmp_path: Path) -> None:
+    logs: list[dict[str, float]] = []
+    model, tokenizer = fit(tiny_finetune(), base, requests(240), tmp_path, logs.append)
+    assert accuracy(model, tokenizer, requests(60, seed=9)) > 0.9
+    assert max(float(p.detach().abs().max()) for p in gate_parameters(model)) > 0
+    assert logs[-1]["step"] == logs[-1]["steps"] == 300
+    before, _ = load_base(base)
+    for name, parameter in before.named_parameters():
+        now = dict(model.get_base_model().named_parameters())
+        same = now.get(name, now.get(name.replace(".weight", ".base_layer.weight")))
+        assert torch.equal(parameter, same), name
+
+
+def test_a_saved_adapter_scores_as_the_trained_model(base: Path, tmp_path: Path) -> None:
+    model, tokenizer = fit(tiny_finetune(epochs=1), base, requests(60), tmp_path / "run", lambda _: None)
+    save_adapter(model, tmp_path / "adapter", base=folder_digest(base), recipe="sha256:0")
+    loaded, _ = load_adapted(base, tmp_path / "adapter")
+    rows = requests(12, seed=3)
+    trained = dict(score_examples(model, tokenizer, rows))
+    for i, logp in score_examples(loaded, tokenizer, rows):
+        assert logp == pytest.approx(trained[i], abs=1e-5)
+
+
+def test_scores_do_not_depend_on_what_a_row_is_batched_with(base: Path) -> None:
+    model, tokenizer = load_base(base)
+    rows = requests(20)
+    together = dict(score_examples(model, tokenizer, rows, batch_size=20))
+    for i, row in enumerate(rows[:5]):
+        alone = dict(score_examples(model, tokenizer, [row]))[0]
+        assert alone == pytest.approx(together[i], abs=1e-4)
+
+
+def test_rows_over_the_limit_are_counted_not_cut(base: Path) -> None:
+    _, tokenizer = load_base(base)
+    long = requests(1)[0].model_copy(update={"state": "record " * 300})
+    rows = DecisionRows([*requests(3), long], tokenizer, 192)
+    assert (len(rows), rows.dropped) == (3, 1)
+
+
+def test_nothing_to_train_on_and_a_missing_base_are_clear(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no example"):
+        fit(tiny_finetune(), base, [], tmp_path, lambda _: None)
+    with pytest.raises(ShelfError):
+        load_base(tmp_path / "nothing")
+
+
+def test_a_loss_that_is_no_number_ends_the_run(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not a number"):
+        fit(tiny_finetune(learning_rate=1e30, clip=1e30), base, requests(60), tmp_path, lambda _: None)
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from tests.train.conftest import requests, tiny_finetune
+from sekisho.train.fit import fit
+from sekisho.weights.adapter import save_adapter
+base, run, out = map(Path, sys.argv[1:])
+model, _ = fit(tiny_finetune(epochs=3, checkpoint_seconds=0.2), base, requests(120), run, lambda d: print(d["step"], flush=True))
+save_adapter(model, out, base="sha256:b", recipe="sha256:r")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(base: Path, tmp_path: Path) -> None:
+    def run(name: str, kill: bool) -> None:
+        arguments = [
+            sys.executable,
+            "-c",
+            _CHILD,
+            str(base),
+            str(tmp_path / "run" / name),
+            str(tmp_path / name),
+        ]
+        child = subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        deadline = time.monotonic() + 120
+        while kill and time.monotonic() < deadline and child.poll() is None:
+            if newest_checkpoint(tmp_path / "run" / name / "checkpoints"):
+                child.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.05)
+        child.communicate(timeout=120)
+
+    run("straight", kill=False)
+    run("killed", kill=True)
+    assert not (tmp_path / "killed").exists(), "the run ended before it was killed"
+    run("killed", kill=False)
+    assert folder_digest(tmp_path / "killed") == folder_digest(tmp_path / "straight")
+
+
+def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    for step, files in ((10, 4), (20, 3)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth")[:files]:
+            (folder / name).write_text("{}")
+    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert newest_checkpoint(tmp_path / "nothing") is None

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.train.losses import decision_loss, pet_loss, pet_weight
+from sekisho.train.recipe import Pet
+
+
+def test_decision_loss_is_cross_entropy_over_options() -> None:
+    logits = torch.randn(5, 3, dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 1, 0])
+    wanted = torch.nn.functional.cross_entropy(logits.float(), labels)
+    assert decision_loss(logits, labels, 0.0).item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_smoothing_equals_torchs_over_rows_of_equal_length() -> None:
+    logits, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+    wanted = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    assert decision_loss(logits, labels, 0.1).item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_missing_options_count_for_nothing() -> None:
+    short = torch.tensor([[1.0, 2.0]])
+    padded = torch.tensor([[1.0, 2.0, -math.inf]])
+    label = torch.tensor([1])
+    assert decision_loss(padded, label, 0.1).item() == pytest.approx(
+        decision_loss(short, label, 0.1).item(), rel=1e-6
+    )
+
+
+@given(st.integers(3, 8), st.integers(0, 5))
+def test_pet_of_a_straight_line_is_zero_and_padding_never_counts(length: int, pad: int) -> None:
+    line = torch.arange(length, dtype=torch.float32)[None, :, None].repeat(1, 1, 4)
+    junk = torch.full((1, pad, 4), 1e3)
+    mask = torch.tensor([[0] * pad + [1] * length])
+    assert pet_loss(torch.cat([junk, line], 1), mask, 0.0).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_pet_is_the_mean_squared_second_difference() -> None:
+    hidden = torch.tensor([[[0.0], [1.0], [4.0], [9.0]]])
+    assert pet_loss(hidden, torch.ones(1, 4), 0.0).item() == pytest.approx(4.0)
+    assert pet_loss(hidden, torch.ones(1, 4), 0.5).item() == pytest.approx(2 * 0.5 * 2 - 0.25)
+
+
+def test_pet_over_fewer_than_three_tokens_is_zero() -> None:
+    assert pet_loss(torch.randn(2, 2, 4), torch.ones(2, 2), 0.0).item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("progress", "weight"), [(0.0, 0.01), (0.19, 0.01), (0.2, 0.05), (0.6, 0.1), (1.0, 0.1)]
+)
+def test_pet_has_three_phases_of_progress(progress: float, weight: float) -> None:
+    assert pet_weight(Pet(), progress) == weight

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sekisho.core.errors import RecipeError
+from sekisho.train.recipe import Finetune, Pretrain, find_recipe, read_recipe, recipe_digest
+
+SHARE = Path(__file__).parents[2]
+
+
+def test_the_recipes_that_ship_are_valid() -> None:
+    found = sorted((SHARE / "recipes").glob("*.toml"))
+    assert len(found) >= 2
+    for path in found:
+        kind = Pretrain if 'kind = "pretrain"' in path.read_text() else Finetune
+        assert read_recipe(path, kind).name == path.stem
+
+
+def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text('name = "bad"\nepochs = -1\nlerning_rate = 1\n[lora]\nrank = 4\n')
+    with pytest.raises(RecipeError) as error:
+        read_recipe(path, Finetune)
+    for word in ("epochs", "lerning_rate", "lora.rank"):
+        assert word in str(error.value)
+
+
+def test_a_missing_recipe_names_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match="gate"):
+        find_recipe("nothing", SHARE)
+
+
+def test_the_digest_follows_every_knob() -> None:
+    recipe = read_recipe(SHARE / "recipes" / "gate.toml", Finetune)
+    assert recipe_digest(recipe) != recipe_digest(recipe.model_copy(update={"clip": 0.9}))
+    assert recipe_digest(recipe) == recipe_digest(Finetune.model_validate(recipe.model_dump()))

@@ -1,0 +1,98 @@
+"""Real parts for the web's tests: a house over a real ledger, a fake engine, and a live server on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from sekisho.core.records import Stamp
+from sekisho.core.settings import load
+from sekisho.loop.entries import Serving
+from sekisho.loop.judge import Judge
+from sekisho.serve.engines.fake import FakeEngine, Script
+from sekisho.tasks.policy import policy_of
+from sekisho.tasks.scope import fit_scope
+from sekisho.web.app import bind, create_app
+from sekisho.wiring import House, build
+
+ROOT = Path(__file__).parents[2]
+FAMILIAR = "What are the opening hours of the city library?"
+FAMILIAR_JA = "市立図書館の開館時間を教えてください。"
+MODEL = "sekisho-test"
+CONTEXT = 65536
+
+
+def settings(home: Path, **flags):
+    return load(flags={"home": home, "share": ROOT, "engine": "fake", **flags}, env={})
+
+
+@contextlib.contextmanager
+def house(home: Path, **flags) -> Iterator[House]:
+    """A wired house over a new ledger; closed at the end."""
+    opened = build(settings(home, **flags))
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def sure_of(decision: str, p: float = 0.995):
+    """A script that answers the gate with `decision` at `p`, and every other question by digest."""
+    rest = (1 - p) / 2
+
+    def probabilities(state, question):
+        if set(question.keys) != {"ALLOW", "ESCALATE", "DENY"}:
+            return None
+        return {k: p if k == decision else rest for k in question.keys}
+
+    return probabilities
+
+
+def judge_over(
+    home: House,
+    engine: FakeEngine | None = None,
+    *,
+    threshold: float = 0.9,
+    temperatures=None,
+    scope: bool = True,
+) -> Judge:
+    engine = engine or FakeEngine(Script(), name=MODEL, context=CONTEXT)
+    asyncio.run(engine.start())
+    known = [FAMILIAR, FAMILIAR_JA]
+    serving = Serving(
+        engine=engine,
+        stamp=Stamp(
+            engine="fake", model=MODEL, model_digest=engine.info.model_digest, calibration="cal_test"
+        ),
+        policy=policy_of(home.policy_document),
+        temperatures=temperatures or {},
+        threshold=threshold,
+        scope=fit_scope(known, known).reader() if scope else None,
+    )
+    return Judge(serving, home.ledger, home.settings.deadline_seconds, home.settings.queue)
+
+
+@contextlib.contextmanager
+def live(home: House, judge: Judge) -> Iterator[str]:
+    """A real uvicorn on a free loopback port, in a thread."""
+    listener = bind("127.0.0.1", 0)
+    config = uvicorn.Config(create_app(home, judge), log_config=None, access_log=False, proxy_headers=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    until = time.monotonic() + 20
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.01)
+    assert server.started
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
