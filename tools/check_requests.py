@@ -70,8 +70,12 @@ def whole(path: Path, rows: list[dict]) -> list[str]:
 
 def clashes(path: Path, rows: list[dict]) -> list[str]:
     """Topics used twice, and requests nearly the same as one of another topic, here or in another file."""
-    others = [row for p in sorted(AUTHORED.glob("*.jsonl")) if p.resolve() != path.resolve() for row in rows_of(p)]
-    found = [f"{t}: used {n} times" for t, n in Counter(r["topic"] for r in [*rows, *others]).items() if n > 1]
+    others = [
+        row for p in sorted(AUTHORED.glob("*.jsonl")) if p.resolve() != path.resolve() for row in rows_of(p)
+    ]
+    found = [
+        f"{t}: used {n} times" for t, n in Counter(r["topic"] for r in [*rows, *others]).items() if n > 1
+    ]
     pool = [(r["topic"], grams(r[g][k])) for r in [*others, *rows] for g in ("ja", "en") for k in DECISIONS]
     holders = defaultdict(set)
     for number, (_, mine) in enumerate(pool):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.train.losses import decision_loss, pet_loss, pet_weight
+from sekisho.train.losses import decision_loss, language_loss, pet_loss, pet_weight
 from sekisho.train.recipe import Pet
 
 
@@ -16,6 +16,18 @@ def test_decision_loss_is_cross_entropy_over_options() -> None:
     labels = torch.tensor([0, 1, 2, 1, 0])
     wanted = torch.nn.functional.cross_entropy(logits.float(), labels)
     assert decision_loss(logits, labels, 0.0).item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 512])
+def test_language_loss_in_chunks_is_the_whole_one_with_the_same_gradient(chunk: int) -> None:
+    hidden, head = torch.randn(3, 9, 4, requires_grad=True), torch.randn(11, 4, requires_grad=True)
+    ids = torch.randint(0, 11, (3, 9))
+    whole = torch.nn.functional.cross_entropy((hidden @ head.T)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    wanted = torch.autograd.grad(whole, (hidden, head))
+    loss = language_loss(hidden, head, ids, chunk)
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-5)
+    for got, want in zip(torch.autograd.grad(loss, (hidden, head)), wanted, strict=True):
+        assert torch.allclose(got, want, atol=1e-6)
 
 
 def test_smoothing_equals_torchs_over_rows_of_equal_length() -> None:

@@ -193,5 +193,6 @@ def all_errors() -> Iterator[type[SekishoError]]:
     todo = [SekishoError]
     while todo:
         cls = todo.pop(0)
-        yield cls
+        if "code" in vars(cls) or cls is SekishoError:
+            yield cls
         todo.extend(cls.__subclasses__())

@@ -17,7 +17,6 @@ from typing import Any, Literal
 from ..core.canonical import digest_text
 from ..core.errors import DataError
 from ..core.question import Frozen, Option, Question
-from .split import split_of
 
 DOMAINS = (
     "aerospace", "business", "defense", "finance", "general", "information_systems", "medical", "transport",
@@ -83,7 +82,6 @@ def read_corpus(root: Path) -> Iterator[Document]:
     yield from _sentences(root)
     yield from _dialogues(root / "benign")
     yield from _decisions(root)
-    yield from _requests(root / "gate" / "authored")
 
 
 def _text(source: str, licence: str, text: str, lang: Literal["ja", "en"] = "ja") -> Document:
@@ -145,16 +143,6 @@ def _dialogues(root: Path) -> Iterator[Document]:
 def _dialogue(utterances: list[dict[str, str]], lang: Literal["ja", "en"]) -> Document:
     turns = tuple(("user" if u["name"] == "user" else "assistant", u["text"].strip()) for u in utterances)
     return Document(sort="dialogue", source="instruction_ja", licence="MIT", lang=lang, turns=turns)
-
-
-def _requests(root: Path) -> Iterator[Document]:
-    """The project's own requests, training topics only, without their labels: plain text of the working world."""
-    for path in sorted(root.glob("*.jsonl")):
-        for row in read_json_lines(path):
-            if split_of(row["topic"]) != "train":
-                continue
-            for lang in ("ja", "en"):
-                yield _text("authored_requests", "Apache-2.0", "\n".join(sorted(row[lang].values())), lang)
 
 
 def _decisions(root: Path) -> Iterator[Document]:

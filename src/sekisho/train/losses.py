@@ -1,10 +1,11 @@
-"""What training minimises: the decision loss over options, and PET."""
+"""What training minimises: the next token, the decision over options, and PET."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from .recipe import Pet
 
@@ -22,6 +23,26 @@ def decision_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     own = torch.isfinite(logp)
     spread = -logp.masked_fill(~own, 0.0).sum(-1) / own.sum(-1)
     return ((1 - smoothing) * hit + smoothing * spread).mean()
+
+
+def language_loss(hidden: Tensor, head: Tensor, ids: Tensor, chunk: int = 512) -> Tensor:
+    """Mean cross-entropy of every next token, its logits made and dropped again `chunk` places at a time.
+
+    All logits of a batch at once would be the largest tensor of a small model by far.
+
+    Args:
+        hidden: `[batch, seq, hidden]`; the last place predicts nothing.
+        head: `[vocabulary, hidden]` weights of the output head.
+        ids: `[batch, seq]` tokens.
+    """
+    places, wanted = hidden[:, :-1].flatten(0, 1), ids[:, 1:].flatten()
+    parts = zip(torch.split(places, chunk), torch.split(wanted, chunk), strict=True)
+    summed = [checkpoint(_summed, h, head, w, use_reentrant=False) for h, w in parts]
+    return torch.stack(summed).sum() / wanted.numel()
+
+
+def _summed(hidden: Tensor, head: Tensor, wanted: Tensor) -> Tensor:
+    return functional.cross_entropy(functional.linear(hidden, head).float(), wanted, reduction="sum")
 
 
 def pet_loss(hidden: Tensor, mask: Tensor, huber: float) -> Tensor:

@@ -30,8 +30,11 @@ from ..core.progress import Progress
 from ..core.prompt import CHAT_TEMPLATE, CLOSE, END, LETTERS
 from ..core.question import Example
 from ..data.corpus import Document
+from .batches import half_precision
 from .checkpoints import WallClockSaves, newest_checkpoint
 from .decisions import learn_to_decide
+from .losses import language_loss
+from .memory import kept_memory
 from .recipe import Pretrain
 from .tokenizer import decision_ids, dialogue_ids, encode_plain, special_id, train_tokenizer
 
@@ -47,7 +50,7 @@ class Rows(Dataset[dict[str, Tensor]]):
         return len(self._rows)
 
     def __getitem__(self, i: int) -> dict[str, Tensor]:
-        return {"input_ids": self._rows[i], "labels": self._rows[i]}
+        return {"input_ids": self._rows[i]}
 
 
 class Told(TrainerCallback):
@@ -100,7 +103,9 @@ def new_model(recipe: Pretrain, tokenizer: Tokenizer) -> Phi3ForCausalLM:
         eos_token_id=special_id(tokenizer, CLOSE),
     )
     torch.manual_seed(recipe.seed)
-    return Phi3ForCausalLM(config)
+    model = Phi3ForCausalLM(config)
+    model.set_attn_implementation("eager")  # on short rows on a CPU faster than the fused kernel
+    return model
 
 
 def fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
@@ -136,6 +141,16 @@ class PretrainTrainer(Trainer):
         self.lr_scheduler = LambdaLR(optimizer or self.optimizer, follow)
         return self.lr_scheduler
 
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the next token."""
+        ids = inputs["input_ids"]
+        with half_precision(ids, self.args.bf16):
+            hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+            loss = language_loss(hidden, model.lm_head.weight, ids)
+        return (loss, {}) if return_outputs else loss
+
 
 def _factor(recipe: Pretrain, steps: int, step: int) -> float:
     return learning_rate_factor(recipe, step, steps)
@@ -170,6 +185,7 @@ def training_arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
         save_total_limit=recipe.keep,
         logging_steps=20,
         report_to=[],
+        remove_unused_columns=False,
         dataloader_drop_last=True,
         disable_tqdm=True,
     )
@@ -191,6 +207,17 @@ def pretrain(
         The model folder, with weights in bf16 safetensors and the tokenizer.
     """
     torch.set_num_threads(recipe.threads)
+    with kept_memory():
+        return _both_stages(recipe, documents, out, decisions, callbacks)
+
+
+def _both_stages(
+    recipe: Pretrain,
+    documents: Sequence[Document],
+    out: Path,
+    decisions: Sequence[Example],
+    callbacks: Sequence[Any],
+) -> Path:
     training = [d for d in documents if not d.held_out()]
     tokenizer = _tokenizer(recipe, training, out / "tokenizer.json")
     language = out / "language"

@@ -1,0 +1,41 @@
+"""Keeping freed memory during training: on Linux every step else asks the kernel for the same gigabytes again, page by page.
+
+On two cores this alone made a pretraining step a third faster (docs/log.md). Elsewhere than on glibc nothing is done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TRIM, _PAD, _MMAPS = -1, -2, -4
+"""Parameters of mallopt(3): trim threshold, padding of the top, number of mappings."""
+_MOST = 2**31 - 1
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Keep what is freed until the end of the block, then give it back."""
+    libc = _glibc()
+    if libc is None:
+        yield
+        return
+    libc.mallopt(_MMAPS, 0)
+    libc.mallopt(_TRIM, _MOST)
+    libc.mallopt(_PAD, 2**28)
+    try:
+        yield
+    finally:
+        libc.mallopt(_MMAPS, 65536)
+        libc.mallopt(_TRIM, 2**17)
+        libc.mallopt(_PAD, 2**17)
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    try:
+        libc = ctypes.CDLL(None)
+    except (OSError, TypeError):
+        return None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
