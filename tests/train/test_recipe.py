@@ -36,3 +36,10 @@ def test_the_digest_follows_every_knob() -> None:
     recipe = read_recipe(SHARE / "recipes" / "gate.toml", Finetune)
     assert recipe_digest(recipe) != recipe_digest(recipe.model_copy(update={"clip": 0.9}))
     assert recipe_digest(recipe) == recipe_digest(Finetune.model_validate(recipe.model_dump()))
+
+
+def test_rows_are_repeated_by_source_and_corrections_by_their_own_weight() -> None:
+    recipe = Finetune(name="r", mix={"jailbreak": 3}, correction_weight=5)
+    assert recipe.repeats({"source": "jailbreak"}) == 3
+    assert recipe.repeats({"source": "authored"}) == 1
+    assert recipe.repeats({"source": "corrections", "correction": "c1"}) == 5

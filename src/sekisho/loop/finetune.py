@@ -56,7 +56,7 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     base = base_folder(parts)
     training = training_examples(parts)
     corrected = correction_examples(parts, "train")
-    examples = training + [e for e in corrected for _ in range(chosen.correction_weight)]
+    examples = training + corrected
     made = {
         "base": folder_digest(base),
         "recipe": recipe_digest(chosen),
@@ -65,7 +65,7 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     run = settings.home / "runs" / f"{chosen.name}-{digest_json(made)[7:19]}"
     write_json(run / "recipe.json", {"recipe": chosen.model_dump(mode="json"), **made})
     model, _ = room.fit(chosen, base, examples, run, _Curve(told, run))
-    folder, adapter = _shelve(parts, model, made, training + corrected)
+    folder, adapter = _shelve(parts, model, made, examples)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     corrections = tuple(str(e.meta["correction"]) for e in corrected)
     candidate = Candidate(adapter=adapter, folder=str(folder), run=str(run), corrections=corrections, **made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -105,6 +105,7 @@ class Finetune(Frozen):
         gates: whether SO(8) rotation gates are trained beside LoRA.
         gate_learning_rate: peak for the gates' generators, which live on another scale than LoRA's matrices.
         label_smoothing: mass spread over the options.
+        mix: how often rows of a source are repeated in an epoch; 1 where not named.
         correction_weight: how often a corrected judgement is repeated in an epoch.
     """
 
@@ -127,7 +128,12 @@ class Finetune(Frozen):
     threads: int = Field(2, ge=1)
     checkpoint_seconds: float = Field(180, gt=0)
     keep: int = Field(5, ge=1)
+    mix: Mapping[str, int] = Field(default_factory=dict)
     correction_weight: int = Field(4, ge=1)
+
+    def repeats(self, meta: Mapping[str, Any]) -> int:
+        """How often a row with this `meta` is seen in an epoch."""
+        return self.correction_weight if "correction" in meta else self.mix.get(str(meta.get("source")), 1)
 
 
 R = TypeVar("R", bound=Frozen)
