@@ -56,7 +56,7 @@ def pretrain(
     with call.house() as house, call.progress() as progress:
         result = loop.pretrain(house, recipe, out, progress)
     bits = {f"bits per character, {lang}": _numbers(row) for lang, row in result.bits.items()}
-    call.result(result, {"folder": result.folder, "digest": result.digest, **bits})
+    call.result(result, {"folder": result.folder, "weights": result.weights, **bits})
 
 
 def _numbers(row: object) -> str:
