@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..core.canonical import digest_file, digest_json, digest_text
+from ..core.errors import TrainingError
 from ..core.gate_prompt import LANGS
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
@@ -48,14 +50,18 @@ def pretrain(
 
     Args:
         recipe: a path, or a name under `share`/recipes.
-        out: run folder; `home`/runs/<name> by default.
+        out: run folder; by default one under `home`/runs named by recipe and text, so that another recipe never goes on from this run.
+
+    Raises:
+        TrainingError: when `out` holds a run of another recipe or text.
     """
     from ..train import pretrain as room
 
     told = progress or Quiet()
     chosen = read_recipe(find_recipe(recipe, parts.settings.share), Pretrain)
     documents = list(read_corpus(parts.settings.share / "data"))
-    run = out or parts.settings.home / "runs" / chosen.name
+    corpus = corpus_summary(documents)
+    run = _run_folder(parts, chosen, corpus["digest"], out)
     decisions = base_decisions(parts) if chosen.decisions.epochs else []
     folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)])
     write_json(folder / "made.json", {"gate_sources": BASE_SOURCES if decisions else []})
@@ -65,13 +71,25 @@ def pretrain(
         weights=digest_file(folder / "model.safetensors"),
         recipe=recipe_digest(chosen),
         bits=measure(folder, documents),
-        corpus=corpus_summary(documents),
+        corpus=corpus,
     )
     write_json(run / "result.json", result.model_dump())
     card = render(chosen, result.model_dump(), folder, model_figures(run / "language", documents))
     write_file(folder / "README.md", card.encode())
     told.step("measure", 1, 1)
     return result
+
+
+def _run_folder(parts: Parts, recipe: Pretrain, corpus: str, out: Path | None) -> Path:
+    """The folder of the first stage's run: what the second stage does not change decides."""
+    first = recipe.model_dump(mode="json", exclude={"decisions"})
+    key = digest_json({"recipe": first, "corpus": corpus})
+    run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"
+    mark = run / "run.json"
+    if mark.is_file() and json.loads(mark.read_bytes())["key"] != key:
+        raise TrainingError(f"{run} holds a run of another recipe or text.", "Give another --out.")
+    write_json(mark, {"key": key, "recipe": first, "corpus": corpus})
+    return run
 
 
 def base_decisions(parts: Parts) -> list[Example]:
@@ -85,7 +103,7 @@ def model_figures(folder: Path, documents: Sequence[Document]) -> dict[str, dict
     from ..train.fit import load_base
 
     model, tokenizer = load_base(folder)
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for lang in LANGS:
         _, held = held_out(documents, lang)
         bits = round(model_bits(model, tokenizer, held), 4)

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from ..core.canonical import digest_json
 from ..core.prompt import END
 from ..core.question import Example
 from .batches import Collator, DecisionRows, half_precision, option_logits
@@ -57,6 +58,7 @@ def learn_to_decide(
     Rows are cut to tokens anew each time with BPE dropout (Provilkov et al. 2020), so that no row looks twice the same; see `recipe.Decisions` for what that costs in reproducibility.
     """
     stage = recipe.decisions
+    out = out / f"decisions-{_key(recipe, examples)}"
     model.set_attn_implementation("eager")  # on short rows on a CPU half again as fast as the fused kernel
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -71,13 +73,19 @@ def learn_to_decide(
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "decisions"))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(out))
+
+
+def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
+    """What decides how this stage goes: another recipe or other rows never go on from these checkpoints."""
+    rows = [[e.id, e.state, e.label] for e in examples]
+    return digest_json({"recipe": recipe.model_dump(mode="json"), "rows": rows})[7:19]
 
 
 def _arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
     stage = recipe.decisions
     return TrainingArguments(
-        output_dir=str(out / "decisions"),
+        output_dir=str(out),
         num_train_epochs=stage.epochs,
         per_device_train_batch_size=stage.batch,
         learning_rate=stage.learning_rate,

@@ -263,5 +263,7 @@ def _tokenizer(recipe: Pretrain, documents: Sequence[Document], path: Path) -> T
         return Tokenizer.from_file(str(path))
     tokenizer = train_tokenizer((document_text(d) for d in documents), recipe.architecture.vocab_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(path))
+    beside = path.with_name(f".{path.name}.{new_id('w')}")
+    tokenizer.save(str(beside))
+    beside.replace(path)
     return tokenizer
