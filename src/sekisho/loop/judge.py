@@ -69,10 +69,14 @@ class Judge:
         return await self._gated([request], contract, links or {})
 
     async def _gated(self, requests: Sequence[str], contract: str, links: Mapping[str, str]) -> Judgement:
-        """Judge several texts of one conversation by the strictest of their readings."""
+        """Judge several texts of one conversation by the strictest of their readings.
+
+        They are also read joined, as one text: a request may be split so that no part of it says anything.
+        """
         with self._place("gate"):
             serving, start = self.serving, time.monotonic()
-            readings, scored = await self._read(serving, requests, contract)
+            whole = ["\n".join(requests)] if len(requests) > 1 else []
+            readings, scored = await self._read(serving, [*requests, *whole], contract)
             reading = gate.strictest(readings)
             record = gate_entry(serving, reading, requests[-1], contract, links)
             raw, tokens = scored.get(readings.index(reading), ({}, 0))
