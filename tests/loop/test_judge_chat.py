@@ -20,12 +20,12 @@ SURE = {"ALLOW": 0.9, "DENY": 0.05, "ESCALATE": 0.05}
 KNOWN = ["会議室の予約のしかたを教えて", "続けてください", "承知しました。次に進みます。"]
 
 
-def judge_over(house: wiring.House, engine: FakeEngine) -> Judge:
+def judge_over(house: wiring.House, engine: FakeEngine, deadline: float = 5.0) -> Judge:
     stamp = Stamp(engine="fake", model="m", model_digest="sha256:0")
     policy = policy_of(house.policy_document)
     known = [*KNOWN, *("\n".join(some) for n in (2, 3) for some in permutations(KNOWN, n))]
     serving = Serving(engine, stamp, policy, {}, 0.5, fit_scope(known, known).reader())
-    return Judge(serving, house.ledger, deadline=5.0, queue=8)
+    return Judge(serving, house.ledger, deadline, queue=8)
 
 
 async def answer(chat: Chat) -> str:
@@ -117,6 +117,19 @@ def test_a_conversation_too_long_to_be_read_as_a_whole_is_escalated(house: wirin
 
     judgement = asyncio.run(run()).judgement
     assert (judgement.decision, judgement.reasons) == ("ESCALATE", ("too_large",))
+
+
+def test_after_the_deadline_the_engine_is_asked_no_more(house: wiring.House, engine: FakeEngine) -> None:
+    engine.script.delay = 0.04
+
+    async def run() -> Chat:
+        judge = judge_over(house, engine, deadline=0.1)
+        await engine.start()
+        return await judge.chat([Message(role="user", content=KNOWN[0])] * 50, Sampling())
+
+    judgement = asyncio.run(run()).judgement
+    assert (judgement.decision, judgement.reasons) == ("ESCALATE", ("engine_timeout",))
+    assert engine.asked <= 4
 
 
 def test_the_answers_record_is_durable_before_the_last_piece(house: wiring.House, engine: FakeEngine) -> None:

@@ -87,11 +87,17 @@ class Judge:
     async def _read(
         self, serving: Serving, requests: Sequence[str], contract: str
     ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
-        """One reading a text, and the raw probabilities and token counts of those the engine answered."""
+        """One reading a text, and the raw probabilities and token counts of those the engine answered.
+
+        Once the time is up, one ESCALATE stands for every text that is left: the engine has others to answer.
+        """
         readings: list[Reading] = []
         scored: dict[int, tuple[dict[str, float], int]] = {}
         until = time.monotonic() + self._deadline
         for i, request in enumerate(requests):
+            if i and time.monotonic() >= until:
+                readings.append(gate.unread(EngineTimeoutError.code))
+                break
             state, question = gate.ask(request, contract)
             try:
                 scores = (await self._scores(serving, state, [question], until - time.monotonic()))[0]
