@@ -197,12 +197,29 @@ def test_closing_a_text_frees_the_slot(llamacpp):
     async def work(engine):
         text = engine.generate(TALK, Sampling(max_tokens=100_000, temperature=0), 30.0)
         await anext(text)
-        waiting = asyncio.create_task(engine.ask("", [GATE], 10.0))
+        waiting = asyncio.create_task(write(engine, max_tokens=2))
         await asyncio.sleep(0.01)
         await text.aclose()
-        assert len(await waiting) == 1
+        assert (await waiting)[1].output_tokens <= 2
         slots = (await engine._supervisor.client.get("/slots")).json()
-        assert [s["is_processing"] for s in slots] == [False]
+        assert [s["is_processing"] for s in slots] == [False, False]
+
+    serve(llamacpp(slots=1, context=2048), work)
+
+
+def test_texts_never_keep_a_decision_waiting(llamacpp):
+    async def work(engine):
+        texts = [
+            engine.generate(TALK, Sampling(max_tokens=100_000, temperature=0, seed=i), 60.0) for i in (1, 2)
+        ]
+        first = [asyncio.create_task(anext(t)) for t in texts]
+        await first[0]
+        assert len(await engine.ask("", [GATE], 5.0)) == 1
+        done, _ = await asyncio.wait([first[1]], timeout=0.05)
+        assert not done, "the second text waits for the first"
+        await texts[0].aclose()
+        assert (await first[1]).text
+        await texts[1].aclose()
 
     serve(llamacpp(slots=1, context=2048), work)
 

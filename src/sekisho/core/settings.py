@@ -129,7 +129,7 @@ TABLE: tuple[Spec, ...] = (
         "device", _choice("cpu", "cuda"), "cpu", "Where the model runs; cuda that is absent ends the start."
     ),
     Spec("context", _whole(256, 1_048_576), 2048, "Tokens one request may use, prompt and answer together."),
-    Spec("slots", _whole(1, 64), 2, "Requests the engine works on at once."),
+    Spec("slots", _whole(1, 64), 2, "Texts the engine writes at once; one place more is kept for decisions."),
     Spec("threads", _whole(1, 256), 2, "Threads for engine and training."),
     Spec("queue", _whole(1, 100_000), 256, "Requests that may wait; one more is answered 429."),
     Spec("deadline_seconds", _real(0.05, 600), 8.0, "A decision later than this is ESCALATE."),
