@@ -5,6 +5,7 @@ import math
 import os
 import signal
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -301,6 +302,46 @@ def test_restarts_are_bounded(llamacpp):
         assert not await engine.healthy()
 
     serve(llamacpp(restarts=1), work)
+
+
+def test_a_child_that_cannot_be_started_for_a_while_is_tried_again(llamacpp, monkeypatch):
+    async def work(engine):
+        old = engine.pid
+        monkeypatch.setattr("sys.executable", "/nowhere/python")
+        os.kill(old, signal.SIGKILL)
+        while engine.pid == old:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.5)
+        assert engine.pid is None
+        monkeypatch.undo()
+        await until_well(engine)
+        assert len(await engine.ask("", [GATE], 5.0)) == 1
+
+    serve(llamacpp(), work)
+
+
+def test_a_child_that_can_never_be_started_says_why(llamacpp, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(EngineError, match="could not be started"):
+        serve(llamacpp(restarts=0), lambda e: e.healthy())
+
+
+def test_a_gpu_that_goes_away_is_said_and_the_stop_is_clean(llamacpp):
+    import xllamacpp
+
+    if any(int(d["type"]) in (1, 2) for d in xllamacpp.get_device_info()):
+        pytest.skip("there is a GPU here")
+
+    async def work(engine):
+        engine._supervisor._launch = replace(engine._launch, device="cuda")
+        os.kill(engine.pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while not engine._supervisor._guard.done():
+                await asyncio.sleep(0.02)
+        with pytest.raises(EngineError, match="no GPU.*not be started again"):
+            await engine.ask("", [GATE], 5.0)
+
+    serve(llamacpp(), work)
 
 
 def test_after_stop_there_is_nothing(llamacpp):
