@@ -88,9 +88,7 @@ class Child:
                 *(sys.executable, "-P", "-m", f"{__package__}.child"), stdin=pipe, stdout=pipe, stderr=pipe
             )
         except OSError as e:
-            raise CrashError(
-                f"llama.cpp could not be started: {e}.", "Look at memory and open files."
-            ) from e
+            raise CrashError(f"llama.cpp could not be started: {e}.", "Look at memory and open files.") from e
         child = cls(process)
         try:
             await child._shake_hands(launch, seconds)
