@@ -42,24 +42,32 @@ def sekisho(home: Path, *arguments: str, timeout: float = 900) -> dict:
 def server(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen, str]]:
     """Start `sekisho serve` on a free port and give process and address; it is killed at the end."""
     command = [sys.executable, "-m", "sekisho", "serve", "--port", "0", "--home", str(home), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home)
-    try:
-        yield process, _address(process)
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    with running(command, home) as started:
+        yield started
 
 
-def _address(process: subprocess.Popen) -> str:
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if found := re.search(r"serves at (http://\S+)", line):
+@contextlib.contextmanager
+def running(command: list[str], folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Start a command that says where it serves. It writes to a file: a pipe that nobody empties would stop it after 64 KiB."""
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        try:
+            yield process, _address(process, Path(log.name))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _address(process: subprocess.Popen, log: Path, seconds: float = 300) -> str:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended = process.poll() is not None
+        if found := re.search(r"serves at (http://\S+)\n", log.read_text(errors="replace")):
             return found[1]
-    raise AssertionError("the server did not start:\n" + "".join(lines))
+        if ended:
+            break
+        time.sleep(0.02)
+    raise AssertionError("the server did not start:\n" + log.read_text(errors="replace"))
 
 
 class Load:
