@@ -130,7 +130,7 @@ def test_many_callers_get_their_own_answers_and_in_order(live):
         alone = [await engine.ask(s, [GATE, question(3)], 30.0) for s in states]
         together = await asyncio.gather(*(one(engine, s) for s in states))
         assert all(worst(a, b) < 1e-5 for a, b in zip(alone, together, strict=True))
-        assert all(abs(finished.index(s) - i) <= 2 for i, s in enumerate(states))
+        assert all(abs(finished.index(s) - i) <= 3 for i, s in enumerate(states))
 
     live.wait(work(live.engine))
 
