@@ -137,6 +137,30 @@ def test_the_process_serves_says_where_and_stops_when_told(tmp_path, number):
         assert ledger.get(answer.json()["id"]).record.stamp.model == "served"
 
 
+_LOG = """
+import logging, sys
+import httpx
+from sekisho.core.settings import load
+from sekisho.web import app
+
+def ask_instead(host, port):
+    httpx.get(sys.argv[2], trust_env=False)
+    logging.getLogger("sekisho").info("heard")
+    sys.exit()
+
+app.bind = ask_instead
+app.serve(load(flags={"home": sys.argv[1], "log_level": "debug"}, env={}))
+"""
+
+
+def test_calls_to_the_engine_are_not_logged_one_by_one(live, tmp_path):
+    command = [sys.executable, "-c", _LOG, str(tmp_path), f"{live}/healthz"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stderr
+    assert "INFO sekisho heard" in said
+    assert "httpx" not in said
+    assert "httpcore" not in said
+
+
 def test_every_route_is_described(client):
     document = client.get("/openapi.json").json()
     routes = [(p, m, r) for p, methods in document["paths"].items() for m, r in methods.items()]

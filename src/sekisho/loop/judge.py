@@ -69,10 +69,14 @@ class Judge:
         return await self._gated([request], contract, links or {})
 
     async def _gated(self, requests: Sequence[str], contract: str, links: Mapping[str, str]) -> Judgement:
-        """Judge several texts of one conversation by the strictest of their readings."""
+        """Judge several texts of one conversation by the strictest of their readings.
+
+        They are also read joined, as one text: a request may be split so that no part of it says anything.
+        """
         with self._place("gate"):
             serving, start = self.serving, time.monotonic()
-            readings, scored = await self._read(serving, requests, contract)
+            whole = ["\n".join(requests)] if len(requests) > 1 else []
+            readings, scored = await self._read(serving, [*requests, *whole], contract)
             reading = gate.strictest(readings)
             record = gate_entry(serving, reading, requests[-1], contract, links)
             raw, tokens = scored.get(readings.index(reading), ({}, 0))
@@ -83,11 +87,17 @@ class Judge:
     async def _read(
         self, serving: Serving, requests: Sequence[str], contract: str
     ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
-        """One reading a text, and the raw probabilities and token counts of those the engine answered."""
+        """One reading a text, and the raw probabilities and token counts of those the engine answered.
+
+        Once the time is up, one ESCALATE stands for every text that is left: the engine has others to answer.
+        """
         readings: list[Reading] = []
         scored: dict[int, tuple[dict[str, float], int]] = {}
         until = time.monotonic() + self._deadline
         for i, request in enumerate(requests):
+            if i and time.monotonic() >= until:
+                readings.append(gate.unread(EngineTimeoutError.code))
+                break
             state, question = gate.ask(request, contract)
             try:
                 scores = (await self._scores(serving, state, [question], until - time.monotonic()))[0]

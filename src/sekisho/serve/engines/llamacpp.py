@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +38,8 @@ class LlamaCppEngine:
         model: GGUF file.
         name: the name clients use.
         model_digest: digest of the file; computed at the start when None.
-        context, slots, threads, device, flash_attention, kv_type: as in `Launch`.
+        slots: texts written at once; the child gets one slot more, so that a decision never waits for a whole text.
+        context, threads, device, flash_attention, kv_type: as in `Launch`.
         load_seconds, restarts: as in `Supervisor`.
     """
 
@@ -63,14 +64,15 @@ class LlamaCppEngine:
         self._launch = Launch(
             str(model),
             context,
-            slots,
+            slots + 1,
             threads,
             device=device,
             flash_attention=flash_attention,
             kv_type=kv_type,
         )
         self._supervisor = Supervisor(self._launch, load_seconds=load_seconds, restarts=restarts)
-        self._slots = asyncio.Semaphore(slots)  # first come, first served
+        self._writers = asyncio.Semaphore(slots)
+        self._slots = asyncio.Semaphore(self._launch.slots)  # first come, first served
         self._special: dict[str, int] = {}
         self._labels: list[int] = []
 
@@ -136,8 +138,7 @@ class LlamaCppEngine:
         self._supervisor.require_up()
         prompts.require_sampling(sampling)
         deadline = deadline_in(timeout)
-        await by(deadline, self._slots.acquire())
-        try:
+        async with self._place(deadline):
             prompt = await by(deadline, self._tokenize(prompts.chat_pieces(messages, self._special)))
             prompts.require_fit(len(prompt), self._launch.context)
             async with aclosing(self._events(self._completion(prompt, sampling), deadline)) as events:
@@ -147,9 +148,16 @@ class LlamaCppEngine:
                         return
                     if event["content"]:
                         yield Piece(text=event["content"])
-        finally:
-            self._slots.release()
         raise EngineError("llama.cpp ended the text without a word.", "Try again.")
+
+    @asynccontextmanager
+    async def _place(self, deadline: float) -> AsyncIterator[None]:
+        """A slot to write in; writers leave one to the decisions."""
+        async with AsyncExitStack() as held:
+            for places in (self._writers, self._slots):
+                await by(deadline, places.acquire())
+                held.callback(places.release)
+            yield
 
     async def count(self, text: str) -> int:
         """Number of tokens of `text`, special tokens in it read as plain characters."""
