@@ -207,6 +207,21 @@ def test_a_file_that_turned_read_only_is_a_ledger_error(ledger):
         ledger.append([judgement()])
 
 
+def test_a_failed_append_is_remembered_until_one_goes_well_or_for_a_while(ledger, monkeypatch):
+    assert ledger.problem is None
+    ledger._writer.execute("PRAGMA query_only = ON")
+    with pytest.raises(LedgerError):
+        ledger.append([judgement()])
+    assert "may not be written" in ledger.problem
+    monkeypatch.setattr("sekisho.ledger.store._REMEMBERED", 0.0)
+    assert ledger.problem is None
+    monkeypatch.undo()
+    assert ledger.problem is not None
+    ledger._writer.execute("PRAGMA query_only = OFF")
+    ledger.append([judgement()])
+    assert ledger.problem is None
+
+
 def test_a_damaged_file_is_a_ledger_error(path):
     with Ledger.open(path) as ledger:
         ledger.append([judgement(f"j{i}") for i in range(200)])

@@ -13,41 +13,12 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from sekisho.core.canonical import digest_file, new_id, utc_now
 from sekisho.core.errors import ConflictError
-from sekisho.core.records import Promotion
 from sekisho.ledger.store import Ledger
-from sekisho.shelf import Release, write_json
-from sekisho.tasks.scope import fit_scope
 from sekisho.web.app import create_app, serve
 
 from . import makers
-
-
-def promote(house, name: str, threshold: float = 0.9) -> str:
-    """Put a release without weights on the shelf and promote it, as `loop.promote` would; the fake engine needs no more."""
-    known = [makers.FAMILIAR, makers.FAMILIAR_JA]
-    with house.shelf.building("releases") as folder:
-        (folder / "scope.json").write_text(fit_scope(known, known).model_dump_json())
-        release = Release(
-            name=name,
-            base="sha256:0",
-            adapter="sha256:1",
-            recipe="sha256:2",
-            data="sha256:3",
-            files={"scope.json": digest_file(folder / "scope.json")},
-            gguf={},
-            temperatures={"choice": 2.0},
-            calibration=f"cal_{name}",
-            threshold=threshold,
-            proof="prf_1",
-            certificate={},
-        )
-        write_json(folder / "release.json", release.model_dump(mode="json"))
-        tagged = house.shelf.keep("releases", folder)
-    record = Promotion(id=new_id("pro"), at=utc_now(), release=tagged, previous=None, proof="prf_1")
-    house.ledger.append([record])
-    return tagged
+from .makers import promote
 
 
 def test_it_opens_what_is_promoted_and_takes_up_the_next_one(house):

@@ -51,8 +51,13 @@ def digest_file(path: Path) -> str:
 
 def folder_digest(folder: Path) -> str:
     """Return the digest of a folder: that of the canonical JSON of its files' digests by relative name."""
+    return digest_json(file_digests(folder))
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the digest of every file of a folder, by relative name."""
     files = (p for p in folder.rglob("*") if p.is_file())
-    return digest_json({p.relative_to(folder).as_posix(): digest_file(p) for p in files})
+    return {p.relative_to(folder).as_posix(): digest_file(p) for p in files}
 
 
 def short(tagged: str, length: int = 12) -> str:

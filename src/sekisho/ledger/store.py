@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from .verify import Verification, audit
 MAX_PAGE = 10_000
 """Most entries one call returns."""
 _IDLE_READERS = 8
+_REMEMBERED = 30.0
+"""Seconds for which a failed append speaks against the ledger; then it deserves another try."""
 _SELECT = "SELECT seq, kind, id, at, body, prev, digest FROM entries "
 _INSERT = "INSERT INTO entries (seq, kind, id, at, body, prev, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
 # The same sealed content twice is the same row: its salt makes another content with that digest impossible.
@@ -50,6 +53,13 @@ class Ledger:
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._failed: tuple[float, str] | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the latest append failed, for half a minute; None when it went well."""
+        at, why = self._failed or (-_REMEMBERED, None)
+        return why if time.monotonic() - at < _REMEMBERED else None
 
     @classmethod
     def open(cls, path: Path, read_only: bool = False) -> Ledger:
@@ -113,6 +123,7 @@ class Ledger:
         """Commit a batch together; when it may be one caller's fault, each alone, so that only that one fails."""
         try:
             self._transact(batch)
+            self._failed = None
         except sqlite3.Error as e:
             if len(batch) > 1 and schema.of_one_caller(e):
                 for job in batch:
@@ -120,6 +131,7 @@ class Ledger:
                 return
             for job in batch:
                 job.error = schema.translated(e, self.path)
+            self._failed = time.monotonic(), str(batch[0].error)
 
     def _transact(self, batch: list[Job]) -> None:
         db = self._writer
