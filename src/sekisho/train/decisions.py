@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
@@ -26,6 +27,7 @@ from .recipe import Pretrain
 from .tokenizer import special_id
 
 _LONGEST = 192
+_DONE = "round.safetensors"
 
 
 class DecisionTrainer(Trainer):
@@ -58,28 +60,44 @@ def learn_to_decide(
     Rows are cut to tokens anew each time with BPE dropout (Provilkov et al. 2020), so that no row looks twice the same; see `recipe.Decisions` for what that costs in reproducibility.
     """
     stage = recipe.decisions
-    out = out / f"decisions-{_key(recipe, examples)}"
     model.set_attn_implementation("eager")  # on short rows on a CPU half again as fast as the fused kernel
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = stage.dropout
     rows = DecisionRows(examples, tokenizer, _LONGEST, bpe_dropout=stage.bpe_dropout)
+    for number in range(stage.rounds):
+        folder = out / f"decisions-{_key(recipe, examples)}-{number + 1}"
+        _round(recipe, model, rows, Collator(special_id(tokenizer, END)), folder, callbacks)
+
+
+def _round(
+    recipe: Pretrain, model: Any, rows: DecisionRows, collate: Collator, out: Path, callbacks: Sequence[Any]
+) -> None:
+    """One course over the rows. Its weights are stored at the end, so that a run stopped later does not start it again."""
+    done = out / _DONE
+    if done.is_file():
+        model.load_state_dict(load_file(done))
+        return
     trainer = DecisionTrainer(
-        stage.label_smoothing,
+        recipe.decisions.label_smoothing,
         model=model,
         args=_arguments(recipe, out),
         train_dataset=rows,
-        data_collator=Collator(special_id(tokenizer, END)),
+        data_collator=collate,
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(out))
+    beside = out / f".{_DONE}"
+    save_file({n: t.clone() for n, t in model.state_dict().items()}, beside)
+    beside.replace(done)
 
 
 def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
-    """What decides how this stage goes: another recipe or other rows never go on from these checkpoints."""
+    """What decides how a round goes: another recipe or other rows never go on from these checkpoints."""
     rows = [[e.id, e.state, e.label] for e in examples]
-    return digest_json({"recipe": recipe.model_dump(mode="json"), "rows": rows})[7:19]
+    course = recipe.model_copy(update={"decisions": recipe.decisions.model_copy(update={"rounds": 1})})
+    return digest_json({"recipe": course.model_dump(mode="json"), "rows": rows})[7:19]
 
 
 def _arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
