@@ -88,20 +88,26 @@ def score_adapter(parts: Parts, adapter: str, splits: Mapping[str, Sequence[Exam
 def score_model(
     parts: Parts, model: Any, tokenizer: Any, scope: Scope, splits: Mapping[str, Sequence[Example]]
 ) -> Scores:
-    """Score splits with a loaded model, then fit temperature and threshold on the calibration split alone."""
-    reader = scope.reader()
+    """Score splits with a loaded model, then fit temperature and threshold on the calibration split alone.
+
+    A row that does not fit the context is ESCALATE, as it is when serving.
+    """
+    reader, context = scope.reader(), parts.settings.context
     scored: dict[str, list[Scored]] = {}
     for name, examples in splits.items():
-        logprobs = dict(score_examples(model, tokenizer, examples))
+        logprobs = dict(score_examples(model, tokenizer, examples, context=context))
         guards = [("unfamiliar",) if reader.unfamiliar(str(e.meta["text"])) else () for e in examples]
-        scored[name] = [_scored(e, logprobs[i], guards[i]) for i, e in enumerate(examples)]
+        scored[name] = [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
     fitted = calibration.fit(scored["calibration"], _digest(splits["calibration"]))
     settings = parts.settings
     bound = threshold.choose(scored["calibration"], fitted.temperature, settings.alpha, settings.confidence)
     return Scores(fitted, bound, scored)
 
 
-def _scored(example: Example, logprobs: Sequence[float], guards: tuple[str, ...]) -> Scored:
+def _scored(example: Example, logprobs: Sequence[float] | None, guards: tuple[str, ...]) -> Scored:
+    if logprobs is None:
+        guards = ("too_large", *guards)
+        return Scored(example.id, example.label, measures.UNANSWERED, guards, example.meta)  # type: ignore[arg-type]
     by_key = dict(zip(example.question.keys, logprobs, strict=True))
     three = (by_key["ALLOW"], by_key["DENY"], by_key["ESCALATE"])
     return Scored(example.id, example.label, three, guards, example.meta)  # type: ignore[arg-type]
