@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..core.canonical import digest_file, digest_json, folder_digest
+from ..core.canonical import digest_file, digest_json, folder_digest, model_digest
 from ..core.errors import ConflictError
 from ..core.progress import Progress, Quiet
 from ..core.question import Frozen
@@ -98,7 +98,7 @@ def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
         "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),
         "prompts": len(chosen),
         "end_to_end": found.model_dump(),
-        "in": {"base": folder_digest(base), "adapter": folder_digest(source)},
+        "in": {"base": model_digest(base), "adapter": folder_digest(source)},
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import digest_json, digest_text, folder_digest
+from ..core.canonical import digest_json, digest_text, model_digest
 from ..core.errors import DataError
 from ..core.gate_prompt import DEFAULT_CONTRACT, gate_state, lang_of
 from ..core.progress import Progress, Quiet
@@ -58,7 +58,7 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     corrected = correction_examples(parts, "train")
     examples = training + corrected
     made = {
-        "base": folder_digest(base),
+        "base": model_digest(base),
         "recipe": recipe_digest(chosen),
         "data": digest_json([e.id for e in examples]),
     }

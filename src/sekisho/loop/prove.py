@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..core.canonical import digest_json, new_id, utc_now
@@ -16,10 +17,10 @@ from ..proof.comparison import Comparison, compare
 from ..proof.measures import Scored
 from ..proof.report import build_report
 from ..proof.verdict import Section
-from ..shelf import read_release, write_json
+from ..shelf import write_json
 from ..tasks.scope import Scope
 from ..train.batches import score_examples
-from ..train.fit import load_adapted
+from ..train.fit import load_adapted, load_base
 from .finetune import base_folder, correction_examples, read_split, training_examples
 from .parts import Parts
 
@@ -81,8 +82,22 @@ def score_adapter(parts: Parts, adapter: str, splits: Mapping[str, Sequence[Exam
     """Score splits with base and adapter as trained (gates not yet folded), with the adapter's own scope as guard."""
     folder = parts.shelf.get("adapters", adapter)
     model, tokenizer = load_adapted(base_folder(parts), folder)
-    scope = Scope.model_validate_json((folder / "scope.json").read_bytes())
-    return score_model(parts, model, tokenizer, scope, splits)
+    return score_model(parts, model, tokenizer, _scope(folder), splits)
+
+
+def score_release(parts: Parts, release: str, splits: Mapping[str, Sequence[Example]]) -> Scores:
+    """Score splits with a release's own plain weights and scope, whatever has become of base and adapter since.
+
+    Raises:
+        ShelfError: when the release is missing or its files have changed.
+    """
+    folder, _ = parts.shelf.release(release)
+    model, tokenizer = load_base(folder / "model")
+    return score_model(parts, model, tokenizer, _scope(folder), splits)
+
+
+def _scope(folder: Path) -> Scope:
+    return Scope.model_validate_json((folder / "scope.json").read_bytes())
 
 
 def score_model(
@@ -163,8 +178,8 @@ def _comparison(parts: Parts, mine: Scores, splits: Mapping[str, Sequence[Exampl
     promotion: Promotion | None = views.serving(parts.ledger)
     if promotion is None:
         return None
-    release = read_release(parts.shelf.get("releases", promotion.release))
-    serving = score_adapter(parts, release.adapter, splits)
+    _, release = parts.shelf.release(promotion.release)
+    serving = score_release(parts, promotion.release, {k: splits[k] for k in ("calibration", "holdout")})
     labels = {r.id: r.label for r in mine.splits["holdout"]}
     theirs = measures.decisions(serving.splits["holdout"], release.temperatures["choice"], release.threshold)
     return compare(labels, mine.released("holdout"), theirs)

@@ -19,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from ..core.canonical import folder_digest
+from ..core.canonical import model_digest
 from ..core.errors import ShelfError, TrainingError
 from ..core.prompt import END
 from ..core.question import Example
@@ -54,7 +54,7 @@ def load_base(folder: Path) -> tuple[Any, Tokenizer]:
 def load_adapted(base: Path, adapter: Path) -> tuple[Any, Tokenizer]:
     """Load a base with a saved adapter on it, in evaluation mode, gates unfolded. Raises ShelfError when they do not fit."""
     model, tokenizer = load_base(base)
-    return load_adapter(model, adapter, folder_digest(base)).eval(), tokenizer
+    return load_adapter(model, adapter, model_digest(base)).eval(), tokenizer
 
 
 def attach(model: Any, recipe: Finetune) -> Any:
