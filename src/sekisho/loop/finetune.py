@@ -60,7 +60,7 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     made = {
         "base": model_digest(base),
         "recipe": recipe_digest(chosen),
-        "data": digest_json([e.id for e in examples]),
+        "data": data_digest(examples),
     }
     run = settings.home / "runs" / f"{chosen.name}-{digest_json(made)[7:19]}"
     write_json(run / "recipe.json", {"recipe": chosen.model_dump(mode="json"), **made})
@@ -83,6 +83,11 @@ def _shelve(parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Examp
         write_json(folder / "made.json", made)
         digest = parts.shelf.keep("adapters", folder)
     return parts.shelf.path("adapters", digest), digest
+
+
+def data_digest(examples: Sequence[Example]) -> str:
+    """Digest of rows as a model learns them: id, state and label. A label that was overruled makes other data."""
+    return digest_json([[e.id, e.state, e.label] for e in examples])
 
 
 def base_folder(parts: Parts) -> Path:

@@ -21,7 +21,7 @@ from ..shelf import write_json
 from ..tasks.scope import Scope
 from ..train.batches import score_examples
 from ..train.fit import load_adapted, load_base
-from .finetune import base_folder, correction_examples, read_split, training_examples
+from .finetune import base_folder, correction_examples, data_digest, read_split, training_examples
 from .parts import Parts
 
 
@@ -113,7 +113,7 @@ def score_model(
         logprobs = dict(score_examples(model, tokenizer, examples, context=context))
         guards = [("unfamiliar",) if reader.unfamiliar(str(e.meta["text"])) else () for e in examples]
         scored[name] = [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
-    fitted = calibration.fit(scored["calibration"], _digest(splits["calibration"]))
+    fitted = calibration.fit(scored["calibration"], data_digest(splits["calibration"]))
     settings = parts.settings
     bound = threshold.choose(scored["calibration"], fitted.temperature, settings.alpha, settings.confidence)
     return Scores(fitted, bound, scored)
@@ -137,7 +137,7 @@ def baseline_scores(
         [_labelled(e) for e in training],
         [_labelled(e) for e in splits["calibration"]],
         {name: [_labelled(e) for e in rows] for name, rows in splits.items()},
-        _digest(splits["calibration"]),
+        data_digest(splits["calibration"]),
         alpha=settings.alpha,
         confidence=settings.confidence,
     )
@@ -145,10 +145,6 @@ def baseline_scores(
 
 def _labelled(example: Example) -> baseline.Labelled:
     return baseline.Labelled(example.id, str(example.meta["text"]), example.label, example.meta)  # type: ignore[arg-type]
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    return digest_json([e.id for e in examples])
 
 
 def sections(mine: Scores, rival: baseline.BaselineRun) -> list[Section]:
@@ -214,7 +210,7 @@ def _record(
 ) -> Proof:
     """Put the whole proof on the shelf and its record into the ledger."""
     promotion = views.serving(parts.ledger)
-    data = {name: _digest(rows) for name, rows in splits.items()}
+    data = {name: data_digest(rows) for name, rows in splits.items()}
     whole = document(
         mine, rival, found, {"candidate": candidate, **{f"data {k}": v for k, v in data.items()}}
     )

@@ -21,7 +21,7 @@ from ..tasks.scope import fit_scope
 from ..train import fit as room
 from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from . import gather as gathering
-from .finetune import base_folder, training_examples
+from .finetune import base_folder, data_digest, training_examples
 from .parts import Parts
 from .prove import (
     Scores,
@@ -119,9 +119,8 @@ def _without(
     rest = [e for e in training if e.meta["source"] != source]
     unseen = [e for rows in (training, *splits.values()) for e in rows if _is_bare(e, source)]
     calibration = [e for e in splits["calibration"] if e.meta["source"] != source]
-    key = digest_json(
-        [recipe_digest(recipe), model_digest(base_folder(parts)), *(e.id for e in [*rest, *unseen])]
-    )
+    data = data_digest([*rest, *calibration, *unseen])
+    key = digest_json([recipe_digest(recipe), model_digest(base_folder(parts)), data])
     run = settings.home / "runs" / f"without-{source}-{key[7:19]}"
     kept = run / "section.json"
     if kept.is_file():
