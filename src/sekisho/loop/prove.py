@@ -21,7 +21,8 @@ from ..shelf import write_json
 from ..tasks.scope import Scope
 from ..train.batches import score_examples
 from ..train.fit import load_adapted, load_base
-from .finetune import base_folder, correction_examples, data_digest, read_split, training_examples
+from .corrections import filed
+from .finetune import base_folder, data_digest, read_split, training_examples
 from .parts import Parts
 
 
@@ -45,7 +46,7 @@ class Scores:
 def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Proof:
     """Prove an adapter, the newest by default, and write the proof into the ledger, passed or not.
 
-    The hold-out is the gathered one plus reviewed corrections that were never trained on. The serving model is scored on the same rows.
+    Calibration and hold-out are the gathered ones plus reviewed corrections that were never trained on. The serving model is scored on the same rows.
 
     Raises:
         ShelfError, DataError: when there is no adapter or nothing was gathered.
@@ -70,10 +71,11 @@ def _newest(parts: Parts) -> Any:
 
 
 def gather_splits(parts: Parts) -> dict[str, list[Example]]:
-    """Everything that is never trained on: calibration, holdout (with held-out corrections) and, if gathered, evaluation."""
+    """Everything that is never trained on: calibration and holdout, each with its corrections, and, if gathered, evaluation."""
+    corrections = filed(parts).splits
     return {
-        "calibration": read_split(parts, "calibration"),
-        "holdout": read_split(parts, "holdout") + correction_examples(parts, "holdout"),
+        "calibration": read_split(parts, "calibration") + corrections["calibration"],
+        "holdout": read_split(parts, "holdout") + corrections["holdout"],
         "evaluation": read_split(parts, "evaluation"),
     }
 
