@@ -120,7 +120,7 @@ def promote(
 
 
 def rollback(call: Call, by: By = None) -> None:
-    """Make the release serve again that served before."""
+    """Make the release serve again that served before the present one was first promoted."""
     from ..loop import promote as loop
 
     with call.house() as house:
