@@ -121,13 +121,3 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(base: Path, tmp_pa
     assert not (tmp_path / "killed").exists(), "the run ended before it was killed"
     run("killed", kill=False)
     assert folder_digest(tmp_path / "killed") == folder_digest(tmp_path / "straight")
-
-
-def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    for step, files in ((10, 4), (20, 3)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        for name in ("trainer_state.json", "optimizer.pt", "scheduler.pt", "rng_state.pth")[:files]:
-            (folder / name).write_text("{}")
-    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
-    assert newest_checkpoint(tmp_path / "nothing") is None

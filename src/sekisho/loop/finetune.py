@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,14 +133,18 @@ def training_examples(parts: Parts) -> list[Example]:
 
 
 class _Curve:
-    """Shows progress and keeps the loss curve beside the run."""
+    """Shows progress and keeps the loss curve beside the run. A run that goes on goes on with its curve, from where it was resumed."""
 
     def __init__(self, progress: Progress, run: Path) -> None:
-        self._progress, self._run = progress, run
+        self._progress = progress
+        self._file = run / "curve.json"
+        self._before = json.loads(self._file.read_bytes()) if self._file.is_file() else []
         self._points: list[dict[str, float]] = []
 
     def __call__(self, numbers: dict[str, float]) -> None:
+        if not self._points:
+            self._points = [p for p in self._before if p["step"] < numbers["step"]]
         self._points.append(numbers)
         note = f"loss {numbers['loss']:.3f}" if "loss" in numbers else ""
         self._progress.step("finetune", int(numbers["step"]), int(numbers["steps"]), note)
-        write_json(self._run / "curve.json", self._points)
+        write_json(self._file, self._points)
