@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from sekisho import wiring
 from sekisho.core.canonical import digest_text, new_id
-from sekisho.core.records import Promotion
+from sekisho.core.records import Promotion, Proof
 from sekisho.data.split import split_of
 from sekisho.loop.bake import bake
 from sekisho.loop.correct import correct
@@ -47,13 +47,18 @@ def test_the_context_is_the_one_that_serves(small: wiring.House) -> None:
     assert set(scores.released("holdout").values()) == {"ESCALATE"}
 
 
-def promoted(parts: wiring.House) -> Promotion:
-    """Bake and promote the newest adapter. What it is worth is not the question here, so its proof is a made one."""
+def passed(parts: wiring.House) -> Proof:
+    """Prove the newest adapter. What it is worth is not the question here, so the verdict is a made one."""
     proof = prove(parts)
-    passed = proof.model_copy(update={"id": new_id("prf"), "passed": True})
+    made = proof.model_copy(update={"id": new_id("prf"), "passed": True})
     stored = parts.settings.home / "proofs"
-    (stored / f"{passed.id}.json").write_bytes((stored / f"{proof.id}.json").read_bytes())
-    parts.ledger.append([passed])
+    (stored / f"{made.id}.json").write_bytes((stored / f"{proof.id}.json").read_bytes())
+    parts.ledger.append([made])
+    return made
+
+
+def promoted(parts: wiring.House) -> Promotion:
+    passed(parts)
     return promote(parts, bake(parts).release)
 
 

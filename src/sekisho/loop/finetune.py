@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..core.canonical import digest_json, model_digest
-from ..core.errors import DataError
+from ..core.errors import DataError, ShelfError
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
 from ..data import format as gateset
@@ -21,6 +24,7 @@ from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from ..weights.adapter import save_adapter
 from .corrections import Filed, filed
 from .gather import data_folder
+from .making import making
 from .parts import Parts
 
 
@@ -50,8 +54,9 @@ class Candidate(Frozen):
     conversations: int = 0
 
 
+@making
 def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None = None) -> Candidate:
-    """Train an adapter from the training split and from corrections that fall into it. A stopped run goes on.
+    """Train an adapter from the training split and from corrections that fall into it. A stopped run goes on; a finished one is not repeated.
 
     Raises:
         DataError: when nothing was gathered yet.
@@ -70,13 +75,28 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     }
     run = settings.home / "runs" / f"{chosen.name}-{digest_json(made)[7:19]}"
     write_json(run / "recipe.json", {"recipe": chosen.model_dump(mode="json"), **made})
-    model, _ = room.fit(chosen, base, examples, run, _Curve(told, run))
-    folder, adapter = _shelve(parts, model, made, examples)
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
+    shelved = _shelved(parts, run)
+    if shelved is None:
+        model, _ = room.fit(chosen, base, examples, run, _Curve(told, run))
+        shelved = _shelve(parts, model, made, examples)
+    folder, adapter = shelved
     counts = _counts(corrections, corrected)
     candidate = Candidate(adapter=adapter, folder=str(folder), run=str(run), **counts, **made)
     write_json(run / "candidate.json", candidate.model_dump())
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return candidate
+
+
+def _shelved(parts: Parts, run: Path) -> tuple[Path, str] | None:
+    """The adapter that this very run has made already, if it is on the shelf as it was; it counts as the newest again."""
+    try:
+        adapter = Candidate.model_validate_json((run / "candidate.json").read_bytes()).adapter
+        folder = parts.shelf.get("adapters", adapter)
+        parts.shelf.digest_of("adapters", folder)
+    except (OSError, ValidationError, ShelfError):
+        return None
+    os.utime(folder)
+    return folder, adapter
 
 
 def _short_enough(examples: Sequence[Example], base: Path, recipe: Finetune) -> list[Example]:

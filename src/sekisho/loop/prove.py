@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from ..train.batches import score_examples
 from ..train.fit import load_adapted, load_base
 from .corrections import filed
 from .finetune import base_folder, data_digest, read_split, training_examples
+from .making import making
 from .parts import Parts
 
 
@@ -43,6 +45,7 @@ class Scores:
         return measures.evaluate(rows, self.calibration.temperature, self.threshold.tau)
 
 
+@making
 def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Proof:
     """Prove an adapter, the newest by default, and write the proof into the ledger, passed or not.
 
@@ -63,6 +66,33 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     proof = _record(parts, parts.shelf.digest_of("adapters", folder), mine, rival, found, splits)
     told.step("prove", 3, 3)
     return proof
+
+
+def kept_proof(parts: Parts, adapter: str) -> Proof | None:
+    """The latest proof of an adapter, if it passed and a new one would be on the same rows, beside the same release, by the same bounds."""
+    proof, now, settings = (
+        views.latest_proof(parts.ledger, adapter),
+        views.serving(parts.ledger),
+        parts.settings,
+    )
+    if proof is None or not proof.passed or proof.base != (now.release if now else None):
+        return None
+    try:
+        whole = json.loads(_file(parts, proof.id).read_bytes())
+    except (OSError, ValueError):
+        return None
+    bounds = (whole["threshold"]["alpha"], whole["threshold"]["confidence"])
+    same = digest_json(whole) == proof.report and bounds == (settings.alpha, settings.confidence)
+    return proof if same and proof.data == digest_json(_digests(gather_splits(parts))) else None
+
+
+def _file(parts: Parts, proof: str) -> Path:
+    place: Path = parts.settings.home / "proofs" / f"{proof}.json"
+    return place
+
+
+def _digests(splits: Mapping[str, Sequence[Example]]) -> dict[str, str]:
+    return {name: data_digest(rows) for name, rows in splits.items()}
 
 
 def _newest(parts: Parts) -> Any:
@@ -212,12 +242,12 @@ def _record(
 ) -> Proof:
     """Put the whole proof on the shelf and its record into the ledger."""
     promotion = views.serving(parts.ledger)
-    data = {name: data_digest(rows) for name, rows in splits.items()}
+    data = _digests(splits)
     whole = document(
         mine, rival, found, {"candidate": candidate, **{f"data {k}": v for k, v in data.items()}}
     )
     identity = new_id("prf")
-    write_json(parts.settings.home / "proofs" / f"{identity}.json", whole)
+    write_json(_file(parts, identity), whole)
     holdout = mine.measured(mine.splits["holdout"])
     record = Proof(
         id=identity,

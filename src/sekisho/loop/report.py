@@ -22,6 +22,7 @@ from ..train import fit as room
 from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from . import gather as gathering
 from .finetune import base_folder, data_digest, training_examples
+from .making import making
 from .parts import Parts
 from .prove import (
     Scores,
@@ -44,6 +45,7 @@ class ReportPaths(Frozen):
     short: tuple[str, ...]
 
 
+@making
 def report(
     parts: Parts,
     evaluation_file: Path | None = None,
