@@ -67,6 +67,11 @@ class Shelf:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Remove what was being built when its process was killed. Only for whoever knows that nothing is being built."""
+        for place in self.root.glob("*/.building-*"):
+            shutil.rmtree(place, ignore_errors=True)
+
     def keep(self, sort: Sort, folder: Path) -> str:
         """Move a finished folder under its digest and return the tagged digest; the same content is kept once."""
         tagged = folder_digest(folder)

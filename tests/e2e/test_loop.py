@@ -35,8 +35,11 @@ def test_a_hundred_corrections_change_answers_and_rollback_brings_the_old_ones_b
     home = tmp_path / "home"
     shutil.copytree(promoted, home)
     rows = read_split(home / "data" / "gate", "calibration")
+    # Not the gathered texts themselves: those stay in their split, and none of them would be trained on.
     texts = [
-        str(e.meta["text"]) for e in rows if e.label == "ALLOW" and e.meta["source"] == "instruction_ja"
+        f"窓口の方へ。{e.meta['text']}"
+        for e in rows
+        if e.label == "ALLOW" and e.meta["source"] == "instruction_ja"
     ][:100]
     assert len(texts) == 100
     with server(home) as (_, address):
@@ -53,6 +56,8 @@ def test_a_hundred_corrections_change_answers_and_rollback_brings_the_old_ones_b
         first = sekisho(home, "audit", "show", "--kind", "promotion")
         candidate = sekisho(home, "finetune")
         assert len(candidate["corrections"]) >= 40
+        others = ("calibration", "held_out", "too_long")
+        assert len(candidate["corrections"]) + sum(candidate[k] for k in others) == 100
         assert sekisho(home, "prove")["passed"]
         baked = sekisho(home, "bake")
         sekisho(home, "promote", baked["release"])

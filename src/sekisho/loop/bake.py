@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ..core.canonical import digest_file, digest_json, folder_digest
-from ..core.errors import ConflictError
+from ..core.canonical import digest_file, digest_json, folder_digest, model_digest
+from ..core.errors import ConflictError, ShelfError
 from ..core.progress import Progress, Quiet
 from ..core.question import Frozen
 from ..core.records import Proof
@@ -24,6 +24,7 @@ from ..weights.bake import compare
 from ..weights.decision import DecisionMeta, write_decision_files
 from ..weights.gguf import export_gguf, verify_gguf
 from .finetune import base_folder, read_split
+from .making import making
 from .parts import Parts
 
 _PROMPTS = 64
@@ -44,6 +45,7 @@ class Baked(Frozen):
     certificate: Mapping[str, Any]
 
 
+@making
 def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Baked:
     """Bake the adapter of the newest passing proof, or a named one that has a passing proof.
 
@@ -69,6 +71,18 @@ def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = N
         digest = parts.shelf.keep("releases", folder)
     told.step("bake", 3, 3)
     return Baked(release=digest, folder=str(parts.shelf.path("releases", digest)), certificate=certificate)
+
+
+def kept_release(parts: Parts, proof: Proof) -> str | None:
+    """The newest whole release that was baked from a proof, by tagged digest; None when there is none."""
+    for folder in reversed(parts.shelf.all("releases")):
+        try:
+            _, release = parts.shelf.release(folder.name)
+        except ShelfError:
+            continue
+        if release.proof == proof.id:
+            return parts.shelf.digest_of("releases", folder)
+    return None
 
 
 def passing_proof(parts: Parts, adapter: str | None) -> Proof:
@@ -98,7 +112,7 @@ def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
         "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),
         "prompts": len(chosen),
         "end_to_end": found.model_dump(),
-        "in": {"base": folder_digest(base), "adapter": folder_digest(source)},
+        "in": {"base": model_digest(base), "adapter": folder_digest(source)},
     }
 
 

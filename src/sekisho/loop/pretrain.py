@@ -18,6 +18,7 @@ from ..data.gateset import assemble
 from ..shelf import write_json
 from ..train.bits import NgramModel, model_bits, xz_bits
 from ..train.recipe import Pretrain, find_recipe, read_recipe, recipe_digest
+from .making import making
 from .model_card import render
 from .parts import Parts
 
@@ -43,6 +44,7 @@ class PretrainResult(Frozen):
     corpus: Mapping[str, Any]
 
 
+@making
 def pretrain(
     parts: Parts, recipe: str, out: Path | None = None, progress: Progress | None = None
 ) -> PretrainResult:
