@@ -15,22 +15,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sekisho.core.canonical import utc_now
-from sekisho.core.errors import ConflictError, InputError, LedgerError
+from sekisho.core.errors import InputError, LedgerError
 from sekisho.core.records import Record
 
-from . import schema
-from .chain import START, Draft, Entry, Head, Sealed, draft, link, seal, seal_digest
+from . import rows, schema
+from .chain import Entry, Head, Sealed, draft, seal, seal_digest
 from .commit import Job, Queue, closed_error
 from .verify import Verification, audit
 
 MAX_PAGE = 10_000
 """Most entries one call returns."""
 _IDLE_READERS = 8
-_SELECT = "SELECT seq, kind, id, at, body, prev, digest FROM entries "
-_INSERT = "INSERT INTO entries (seq, kind, id, at, body, prev, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
-# The same sealed content twice is the same row: its salt makes another content with that digest impossible.
-_KEEP = "INSERT INTO contents (digest, salt, body, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
 _LAST_SEQ = (1 << 63) - 1
 
 
@@ -127,12 +122,11 @@ class Ledger:
         written: list[tuple[Job, list[Entry]]] = []
         db.execute("BEGIN IMMEDIATE")
         try:
-            head = _read_head(db)
+            head = rows.head(db)
             for job in batch:
-                job.error = _conflict(db, job.drafts)
+                job.error = rows.conflict(db, job.drafts)
                 if job.error is None:
-                    entries = link(job.drafts, head)
-                    _insert(db, entries, job)
+                    entries = rows.insert(db, job.drafts, job.sealed, head)
                     head = Head(entries[-1].seq, entries[-1].digest) if entries else head
                     written.append((job, entries))
             db.execute("COMMIT")
@@ -175,8 +169,8 @@ class Ledger:
     def get(self, id: str) -> Entry | None:
         """Return the entry with that record id, or None."""
         with self._reading() as db:
-            row = db.execute(_SELECT + "WHERE id = ?", (id,)).fetchone()
-        return _entry(row) if row else None
+            row = db.execute(rows.SELECT + "WHERE id = ?", (id,)).fetchone()
+        return rows.entry(row) if row else None
 
     def entries(
         self,
@@ -209,9 +203,9 @@ class Ledger:
             wheres["seq < ?" if newest_first else "seq > ?"] = after
         where = f"WHERE {' AND '.join(wheres)}" if wheres else ""
         order = "DESC" if newest_first else "ASC"
-        sql = f"{_SELECT}{where} ORDER BY seq {order} LIMIT ?"
+        sql = f"{rows.SELECT}{where} ORDER BY seq {order} LIMIT ?"
         with self._reading() as db:
-            return [_entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
+            return [rows.entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
 
     def content(self, digest: str) -> Any | None:
         """Return the content a record's `content` digest names; None when it was erased or never kept (or is null).
@@ -230,7 +224,7 @@ class Ledger:
     def head(self) -> Head:
         """Return position and digest of the newest entry; keep them elsewhere too, as a witness against a cut tail."""
         with self._reading() as db:
-            return _read_head(db)
+            return rows.head(db)
 
     def count(self, kind: str | None = None) -> int:
         """Return how many entries there are, of one kind or in all."""
@@ -251,38 +245,3 @@ class Ledger:
         """Distrust the whole file, on one snapshot, in constant memory; see `verify.audit`."""
         with self._reading() as db:
             return audit(db)
-
-
-def _read_head(db: sqlite3.Connection) -> Head:
-    row = db.execute("SELECT seq, digest FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
-    return Head(*row) if row else START
-
-
-def _conflict(db: sqlite3.Connection, drafts: list[Draft]) -> ConflictError | None:
-    """The error of a job whose ids are taken, found before anything of it is written."""
-    seen: set[str] = set()
-    for d in drafts:
-        if d.id in seen or db.execute("SELECT 1 FROM entries WHERE id = ?", (d.id,)).fetchone():
-            return ConflictError(
-                f"The id {d.id} is already in the ledger.", "Use a fresh id; nothing was written."
-            )
-        seen.add(d.id)
-    return None
-
-
-def _insert(db: sqlite3.Connection, entries: list[Entry], job: Job) -> None:
-    rows = [
-        (e.seq, e.kind, e.id, e.at, d.text, e.prev, e.digest)
-        for e, d in zip(entries, job.drafts, strict=True)
-    ]
-    db.executemany(_INSERT, rows)
-    now = utc_now()
-    db.executemany(_KEEP, [(x.digest, x.salt, x.body, now) for x in job.sealed])
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    seq, kind, id, at, text, prev, digest = row
-    try:
-        return Entry(seq, kind, id, at, json.loads(text), prev, digest)
-    except ValueError as e:
-        raise LedgerError(f"Entry {seq} is not readable JSON.", "Run `sekisho audit verify`.") from e

@@ -1,7 +1,7 @@
 """The audit of a ledger file: nothing in it is believed that cannot be recomputed.
 
-Every body is hashed again, every link followed, sealed content compared with its digest, the tables and triggers with those this
-program would make, and SQLite's own pages and indexes checked. Memory does not grow with the ledger.
+Every body is hashed again, every link followed, the Merkle tree made again, sealed content compared with its digest, the tables and
+triggers with those this program would make, and SQLite's own pages and indexes checked. Memory does not grow with the ledger.
 
 A chain can show that something inside was changed. It cannot show that the newest entries were cut off, or that everything was
 rewritten by someone who recomputed it: for that, compare `head` with one written down elsewhere.
