@@ -15,12 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sekisho.core.errors import InputError, LedgerError
+from sekisho.core.errors import InputError, LedgerError, SekishoError
 from sekisho.core.records import Record
 
-from . import rows, schema
+from . import rows, schema, witness
 from .chain import Entry, Head, Sealed, draft, seal, seal_digest
-from .commit import Job, Queue, closed_error
+from .commit import Job, Queue, Work, closed_error
 from .verify import Verification, audit
 
 MAX_PAGE = 10_000
@@ -94,8 +94,7 @@ class Ledger:
             ConflictError: an id is already in the ledger, or twice in `records`.
             LedgerError: it is not known to be durable, so nothing may be released on it.
         """
-        if self._writer is None:
-            raise LedgerError(f"{self.path} was opened read-only.", "Open it for writing.")
+        self._require_writer()
         job = Job([draft(r) for r in records], tuple(sealed))
         for s in job.sealed:
             if seal_digest(s.salt, s.body.encode()) != s.digest:
@@ -103,6 +102,20 @@ class Ledger:
                     f"Sealed content does not have its digest {s.digest}.", "Make it with Ledger.seal."
                 )
         return self._queue.run(job) if job.drafts or job.sealed else []
+
+    def act(self, work: Work) -> list[Entry]:
+        """Run `work` inside the writer's transaction and append the records it returns; all or nothing, durable when it returns.
+
+        Raises:
+            SekishoError: what `work` raised; nothing of it is written then.
+            LedgerError: as `append`.
+        """
+        self._require_writer()
+        return self._queue.run(Job([], work=work))
+
+    def _require_writer(self) -> None:
+        if self._writer is None:
+            raise LedgerError(f"{self.path} was opened read-only.", "Open it for writing.")
 
     def _commit(self, batch: list[Job]) -> None:
         """Commit a batch together; when it may be one caller's fault, each alone, so that only that one fails."""
@@ -124,9 +137,8 @@ class Ledger:
         try:
             head = rows.head(db)
             for job in batch:
-                job.error = rows.conflict(db, job.drafts)
-                if job.error is None:
-                    entries = rows.insert(db, job.drafts, job.sealed, head)
+                entries = _do(db, job, head)
+                if entries is not None:
                     head = Head(entries[-1].seq, entries[-1].digest) if entries else head
                     written.append((job, entries))
             db.execute("COMMIT")
@@ -135,6 +147,16 @@ class Ledger:
             raise
         for job, entries in written:
             job.entries = entries
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Lend a read connection on which the ledger stands still, for several questions about one state."""
+        with self._reading() as db:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                schema.roll_back(db)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -241,7 +263,28 @@ class Ledger:
         with self._reading() as db:
             return dict(db.execute(sql, (task,)).fetchall())
 
-    def verify(self) -> Verification:
-        """Distrust the whole file, on one snapshot, in constant memory; see `verify.audit`."""
+    def verify(self, witnessed: Path | None = None) -> Verification:
+        """Distrust the whole file, on one snapshot, in constant memory; see `verify.audit`.
+
+        Args:
+            witnessed: file of a witness to compare with.
+        """
         with self._reading() as db:
-            return audit(db)
+            return audit(db, witness.read(witnessed) if witnessed is not None else ())
+
+
+def _do(db: sqlite3.Connection, job: Job, head: Head) -> list[Entry] | None:
+    """Write one job inside the transaction; None when it was refused, with the reason in the job and nothing written."""
+    job.error = None
+    db.execute("SAVEPOINT job")
+    try:
+        records = job.work(db, head) if job.work is not None else ()
+        drafts = [*job.drafts, *(draft(r) for r in records)]
+        job.error = rows.conflict(db, drafts)
+        entries = rows.insert(db, drafts, job.sealed, head) if job.error is None else None
+    except SekishoError as e:
+        job.error, entries = e, None
+    if entries is None:
+        db.execute("ROLLBACK TO job")
+    db.execute("RELEASE job")
+    return entries
