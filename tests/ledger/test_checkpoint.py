@@ -161,7 +161,7 @@ def test_the_witness_holds_every_digest_and_survives_a_torn_line(ledger, signer,
     lines = list(witness.read(seen))
     assert [line.checkpoint.size for line in lines] == [5, 7]
     digests = [d for line in lines for d in line.digests]
-    assert digests == [e.digest for e in ledger.entries(limit=7)]
+    assert digests == [e.digest for e in ledger.entries(limit=8)]
     assert ledger.verify(seen).ok
 
 
@@ -170,7 +170,7 @@ def test_a_checkpoint_that_missed_the_witness_is_made_up_for_by_the_next(ledger,
     checkpoint.take(ledger, signer, None)
     checkpoint.take(ledger, signer, seen)
     (line,) = witness.read(seen)
-    assert (line.checkpoint.size, len(line.digests)) == (4, 4)
+    assert (line.checkpoint.size, line.last, len(line.digests)) == (4, 5, 5)
     witness.append(seen, line.checkpoint, lambda low, high: pytest.fail("already witnessed"))
     assert len(list(witness.read(seen))) == 1
 
@@ -209,15 +209,16 @@ def rebuilt(path, records):
         ledger.append(records)
 
 
-def test_a_cut_tail_is_found_by_the_witness_alone(ledger, path, signer, seen):
+@pytest.mark.parametrize("kept", [0, 1, 6, 8, 9])
+def test_a_cut_tail_is_found_by_the_witness_alone(ledger, path, signer, seen, kept):
     fill(ledger, 9)
     checkpoint.take(ledger, signer, seen)
     with forger(path) as db:
-        db.execute("DELETE FROM entries WHERE seq > 6")
+        db.execute("DELETE FROM entries WHERE seq > ?", (kept,))
     assert ledger.verify().ok
     found = ledger.verify(seen)
-    assert (found.ok, found.first_bad_seq, found.entries) == (False, 7, 6)
-    assert "the witness saw 9 entries" in found.problem
+    assert (found.ok, found.first_bad_seq, found.entries) == (False, kept + 1, kept)
+    assert "the witness saw 10 entries" in found.problem
     with pytest.raises(LedgerError, match="is shorter than"):
         checkpoint.take(ledger, signer, seen)
 
@@ -251,8 +252,23 @@ def test_without_digests_the_witness_names_the_stretch(path, signer, seen):
     rebuilt(path, records)
     with Ledger.open(path) as ledger:
         found = ledger.verify(seen)
-    assert (found.ok, found.first_bad_seq) == (False, 5)
+    assert (found.ok, found.first_bad_seq) == (False, 6)
     assert "from here to 9" in found.problem
+
+
+def test_checkpoints_right_behind_each_other_are_all_compared(ledger, signer, seen, path):
+    fill(ledger, 2)
+    for _ in range(3):
+        checkpoint.take(ledger, signer, seen)
+    assert ledger.verify(seen).ok
+    lines = [json.loads(line) for line in seen.read_text().splitlines()]
+    seen.write_bytes(b"".join(canonical_json({**line, "digests": ""}) + b"\n" for line in lines))
+    assert ledger.verify(seen).ok
+    replace_entry(path, 1, policy("forged"))
+    with forger(path) as db:
+        db.execute("DELETE FROM entries WHERE seq > 2")
+    found = ledger.verify(seen)
+    assert (found.first_bad_seq, "from here to 2" in found.problem) == (1, True)
 
 
 def replace_entry(path, seq, record):

@@ -1,7 +1,8 @@
 """The witness: what an earlier ledger looked like, kept on a second path that whoever may change the ledger should not be able to change.
 
-A file of JSON lines. Each holds a signed checkpoint and the digests of the entries since the line before, 32 bytes each in base64. With
-it, a cut tail or a ledger rewritten from the start with fresh digests is found, and the first entry that is not the old one is named.
+A file of JSON lines. Each holds a signed checkpoint and the digests of the entries since the line before, up to the checkpoint's own
+entry, 32 bytes each in base64. With it, a cut tail or a ledger rewritten from the start with fresh digests is found, and the first entry
+that is not the old one is named.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ _BLOCK = 1 << 16
 
 
 class Line(NamedTuple):
-    """One line: the checkpoint, and the digests of the entries up to it since the line before; none when they were left out."""
+    """One line: the checkpoint, and the digests since the line before, its own entry's the last; none when they were left out."""
 
     checkpoint: Checkpoint
     digests: tuple[str, ...]
+
+    @property
+    def last(self) -> int:
+        """Position of the checkpoint's own entry, the last one this line knows of."""
+        return self.checkpoint.size + 1
 
 
 def read(path: Path) -> Iterator[Line]:
@@ -82,13 +88,11 @@ def append(path: Path, checkpoint: Checkpoint, digests: Callable[[int, int], Seq
     with path.open("ab+") as file, _locked(file):
         _drop_torn_line(file)
         seen = last(path)
-        since = seen.size if seen else 0
-        if since >= checkpoint.size:
+        since, until = seen.size + 1 if seen else 0, checkpoint.size + 1
+        if since >= until:
             return
         try:
-            joined = b"".join(
-                bytes.fromhex(d.removeprefix(_TAG)) for d in digests(since + 1, checkpoint.size)
-            )
+            joined = b"".join(bytes.fromhex(d.removeprefix(_TAG)) for d in digests(since + 1, until))
         except ValueError as e:
             raise LedgerError("A digest in the ledger is none.", "Run `sekisho audit verify`.") from e
         held = {"checkpoint": checkpoint.model_dump(), "digests": base64.b64encode(joined).decode()}
@@ -170,28 +174,32 @@ class Comparison:
 
     def _next(self) -> None:
         if self._line is not None:
-            self._first = self._line.checkpoint.size + 1
+            self._first = self._line.last + 1
         self._line = next(self._lines, None)
 
     def see(self, seq: int, digest: str, tree: Frontier) -> Difference | None:
         """Compare entry `seq`, already in `tree`; return the difference it shows, or None."""
-        line, at = self._line, seq - self._first
-        if line is None:
+        if self._line is None:
             return None
-        if at < len(line.digests) and line.digests[at] != digest:
+        at = seq - self._first
+        if at < len(self._line.digests) and self._line.digests[at] != digest:
             return Difference(seq, "the witness saw another entry here")
-        if seq == line.checkpoint.size:
-            if _TAG + tree.root().hex() != line.checkpoint.root:
-                return Difference(self._first, f"the witness saw other entries from here to {seq}")
+        if seq == self._line.last:
             self._next()
-        return None
+        # The next line's checkpoint may stand right behind this one's: then this entry is the last it signs.
+        if self._line is None or seq != self._line.checkpoint.size:
+            return None
+        if _TAG + tree.root().hex() == self._line.checkpoint.root:
+            return None
+        first = min(self._first, seq)
+        return Difference(first, f"the witness saw other entries from here to {seq}")
 
     def missing(self, size: int) -> Difference | None:
         """After the last entry: what the witness saw beyond it, or None."""
         if self._line is None:
             return None
-        newest = self._line.checkpoint
+        newest = self._line
         for line in self._lines:
-            newest = line.checkpoint
-        words = f"it is missing: the witness saw {newest.size} entries at {newest.at}"
+            newest = line
+        words = f"it is missing: the witness saw {newest.last} entries at {newest.checkpoint.at}"
         return Difference(size + 1, words)
