@@ -9,7 +9,7 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.records import Checkpoint
 from ..ledger import checkpoint as ledger_checkpoint
-from ..ledger.chain import Entry
+from ..ledger.checkpoint import Inclusion
 from ..ledger.export import export as export_ledger
 from ..ledger.signing import Signer
 from .parts import Parts
@@ -41,15 +41,24 @@ def prove_entry(parts: Parts, id: str, compact: bool = False) -> dict[str, Any]:
         ConflictError: no checkpoint covers it yet.
     """
     proof = ledger_checkpoint.prove(parts.ledger, id)
-    if compact:
-        path = base64.b64encode(b"".join(proof.path)).decode()
-        place = {"seq": proof.entry.seq, "digest": proof.entry.digest}
-        return {**place, "size": proof.checkpoint.size, "path": path}
+    return compact_form(proof) if compact else whole_form(proof)
+
+
+def whole_form(proof: Inclusion) -> dict[str, Any]:
+    """The entry as an exported line has it, the checkpoint, and the path in hex, from the leaf up."""
+    fields = ("at", "body", "digest", "id", "kind", "prev", "seq")
     return {
-        "entry": _plain(proof.entry),
+        "entry": {name: getattr(proof.entry, name) for name in fields},
         "checkpoint": proof.checkpoint.model_dump(),
         "path": [step.hex() for step in proof.path],
     }
+
+
+def compact_form(proof: Inclusion) -> dict[str, Any]:
+    """What one who has the checkpoint needs beside it; see `prove_entry`."""
+    path = base64.b64encode(b"".join(proof.path)).decode()
+    place = {"seq": proof.entry.seq, "digest": proof.entry.digest}
+    return {**place, "size": proof.checkpoint.size, "path": path}
 
 
 def export(parts: Parts, path: Path) -> dict[str, Any]:
@@ -59,9 +68,3 @@ def export(parts: Parts, path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is the witness.", "Name another file.")
     head = export_ledger(parts.ledger, target)
     return {"file": str(target), "entries": head.seq, "head": head.digest}
-
-
-def _plain(entry: Entry) -> dict[str, Any]:
-    """The fields of an exported line."""
-    fields = ("at", "body", "digest", "id", "kind", "prev", "seq")
-    return {name: getattr(entry, name) for name in fields}
