@@ -30,6 +30,12 @@ def tool():
     return load_script("tools/verify_ledger.py")
 
 
+def timed(id, minute):
+    """A judgement of its own time: two that differ in their id alone are a copy."""
+    at = (datetime(2026, 11, 21, tzinfo=UTC) + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return judgement(id).model_copy(update={"at": at})
+
+
 class Made:
     """A ledger with content, an erasure and two witnessed checkpoints, closed."""
 
@@ -41,7 +47,7 @@ class Made:
             erasure.retain(ledger, {"all": 7.0}, "a test", datetime.now(UTC) + timedelta(days=8))
             checkpoint.take(ledger, self.signer, self.witness)
             self._fill(ledger, "new", 3)
-            ledger.append([judgement(f"j{i}") for i in range(size)])
+            ledger.append([timed(f"j{i}", i) for i in range(size)])
             ledger.append([correction("j1")])
             self.newest = checkpoint.take(ledger, self.signer, self.witness)
 
@@ -177,6 +183,16 @@ def test_content_that_came_back_is_a_problem(tool, made, copied):
     result = tool.verify(copied, made.witness)
     assert result.first_bad == 2
     assert "entry 4 says that it was erased" in words(result)
+
+
+def test_a_copy_behind_the_witness_is_found(tool, made, tmp_path):
+    shutil.copytree(made.path.parent, tmp_path / "home")
+    with Ledger.open(tmp_path / "home" / "ledger.sqlite") as ledger:
+        ledger.append([timed("copy", 150)])
+        original = ledger.get("j150").seq
+    result = tool.verify(tmp_path / "home" / "ledger.sqlite", made.witness)
+    assert result.first_bad == made.newest.size + 2
+    assert f"repeats entry {original}" in words(result)
 
 
 def test_bytes_behind_the_last_page_are_found(tool, made, copied):

@@ -277,6 +277,7 @@ class Walk:
         self.named: list[tuple[int, str]] = []
         self.erased: dict[str, int] = {}
         self.roots: dict[int, str] = {}
+        self._marks: dict[int, int] = {}
         self._open: list[list[bytes]] = [[]]
         self._witness, self._at, self._from = witness, 0, 1
         self._keys = set(keys)
@@ -288,6 +289,8 @@ class Walk:
         wrong, body = row_fault(row, seq, result.head)
         if wrong is None and row.kind == b"checkpoint":
             wrong = self._checkpoint_fault(body, seq)
+        if wrong is None:
+            wrong = self._repetition(row, seq)
         if wrong is not None:
             result.blame(seq, wrong)
             return False
@@ -322,6 +325,13 @@ class Walk:
         self.result.checkpoints, self.result.signed_to = self.result.checkpoints + 1, seq - 1
         self.roots[seq - 1] = said["root"]
         return None
+
+    def _repetition(self, row: Row, seq: int) -> str | None:
+        """A record that equals an earlier one in all but its id, to the microsecond, is a copy; behind the witness only this shows it."""
+        own = canonical({"id": row.id.decode()})[1:-1]  # type: ignore[union-attr]
+        mark = hash((row.kind, row.body.replace(own, b"", 1)))  # type: ignore[union-attr]
+        first = self._marks.setdefault(mark, seq)
+        return None if first == seq else f"it repeats entry {first} under another id"
 
     def _grow(self, node: bytes) -> None:
         self.tree.add(node)
