@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 
 import pytest
@@ -343,3 +344,30 @@ def test_an_altered_block_of_the_tree_is_named(ledger, path):
         found = ledger.verify()
         assert (found.ok, found.entries) == (False, 600)
         assert words in found.problem
+
+
+def test_many_take_checkpoints_at_once(ledger, path, signer, seen):
+    fill(ledger, 3)
+    errors = []
+
+    def work():
+        try:
+            with Ledger.open(path) as own:
+                for _ in range(4):
+                    checkpoint.take(own, signer, seen)
+                    own.append([judgement()])
+        except BaseException as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert errors == []
+    assert ledger.count("checkpoint") == 16
+    found = ledger.verify(seen)
+    assert (found.ok, found.problem, found.entries) == (True, None, 35)
+    # One that comes late finds its entries witnessed already, so there may be fewer lines than checkpoints, never a gap.
+    digests = [d for line in witness.read(seen) for d in line.digests]
+    assert digests == [e.digest for e in ledger.entries(limit=len(digests))]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
+import sys
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +21,10 @@ from sekisho.core.records import Hold
 from sekisho.ledger import erasure, schema
 from sekisho.ledger.store import Ledger
 
+from .eraser import MARK
 from .makers import AT, correction, judgement
+
+ERASER = Path(__file__).with_name("eraser.py")
 
 DAYS = {"all": 7.0}
 LATER = datetime.now(UTC) + timedelta(days=8)
@@ -236,3 +243,25 @@ def test_a_failure_in_the_middle_erases_nothing(ledger, monkeypatch):
     assert ledger.content(entry.body["content"]) == {"state": "text"}
     assert ledger.count() == 1
     assert ledger.verify().ok
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_leaves_all_or_nothing_and_the_next_run_cleans_up(path):
+    chance = random.Random(9)
+    for _ in range(8):
+        child = subprocess.Popen([sys.executable, str(ERASER), str(path)], stdout=subprocess.PIPE)
+        assert child.stdout.readline()
+        time.sleep(chance.random() * 0.1)
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        with Ledger.open(path) as ledger, ledger.snapshot() as db:
+            assert ledger.verify().ok
+            erased = {d for e in ledger.entries(kind="erasure", limit=10_000) for d in e.record.digests}
+            there = {d for (d,) in db.execute("SELECT digest FROM contents")}
+            named = {e.body["content"] for e in ledger.entries(kind="judgement", limit=10_000)}
+            assert (erased | there, erased & there) == (named, set())
+    with Ledger.open(path) as ledger:
+        erasure.retain(ledger, DAYS, "a test", LATER)
+        assert MARK.encode() not in bytes_under(path.parent)
+        assert ledger.verify().ok
