@@ -193,6 +193,9 @@ def test_a_copy_behind_the_witness_is_found(tool, made, tmp_path):
     result = tool.verify(tmp_path / "home" / "ledger.sqlite", made.witness)
     assert result.first_bad == made.newest.size + 2
     assert f"repeats entry {original}" in words(result)
+    without = tool.verify(tmp_path / "home" / "ledger.sqlite", None, (made.signer.public,))
+    assert without.problems == []
+    assert f"entry {made.newest.size + 2}: it repeats entry {original} under another id" in without.warnings
 
 
 def test_bytes_behind_the_last_page_are_found(tool, made, copied):

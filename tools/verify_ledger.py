@@ -278,6 +278,7 @@ class Walk:
         self.erased: dict[str, int] = {}
         self.roots: dict[int, str] = {}
         self._marks: dict[int, int] = {}
+        self._repeated = ""
         self._open: list[list[bytes]] = [[]]
         self._witness, self._at, self._from = witness, 0, 1
         self._keys = set(keys)
@@ -308,6 +309,7 @@ class Walk:
         """After the last row: what the witness saw must all have been there."""
         result = self.result
         result.root = self.tree.root()
+        result.warnings += [self._repeated] if self._repeated else []
         if not result.problems and self._at < len(self._witness):
             newest = self._witness[-1]
             words = f"it is missing: the witness saw {newest.size + 1} entries at {newest.said['at']}"
@@ -327,11 +329,21 @@ class Walk:
         return None
 
     def _repetition(self, row: Row, seq: int) -> str | None:
-        """A record that equals an earlier one in all but its id, to the microsecond, is a copy; behind the witness only this shows it."""
+        """A record that equals an earlier one in all but its id, to the microsecond, is a copy.
+
+        Up to the newest line of a witness nothing can be a later addition; behind it only this shows a copy. Without a witness it is a
+        warning: who writes records without a time of their own makes such rows too.
+        """
         own = canonical({"id": row.id.decode()})[1:-1]  # type: ignore[union-attr]
         mark = hash((row.kind, row.body.replace(own, b"", 1)))  # type: ignore[union-attr]
         first = self._marks.setdefault(mark, seq)
-        return None if first == seq else f"it repeats entry {first} under another id"
+        if first == seq or self._at < len(self._witness):
+            return None
+        words = f"it repeats entry {first} under another id"
+        if self._witness:
+            return words
+        self._repeated = self._repeated or f"entry {seq}: {words}"
+        return None
 
     def _grow(self, node: bytes) -> None:
         self.tree.add(node)
