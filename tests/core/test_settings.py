@@ -30,6 +30,8 @@ GOOD = {
     "policy": "strict",
     "alpha": "0.01",
     "confidence": "0.9",
+    "witness": "/a/witness.jsonl",
+    "retention": "3,chat=0.5",
     "log_level": "debug",
 }
 BAD = {
@@ -43,6 +45,7 @@ BAD = {
     "deadline_seconds": "nan",
     "max_questions": "many",
     "alpha": "0",
+    "retention": "chat=1",
     "log_level": "loud",
 }
 

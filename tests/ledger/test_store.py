@@ -335,6 +335,29 @@ def test_a_record_too_big_for_the_disk_fails_alone(ledger, path):
     assert ledger.verify().ok
 
 
+def test_work_inside_the_transaction_fails_alone_and_wholly(ledger, path):
+    def bad(db, head):
+        db.execute("DELETE FROM contents")
+        raise LedgerError("changed my mind", "")
+
+    kept = ledger.seal("kept")
+    works = [lambda: ledger.append([judgement("with")], [kept]), lambda: ledger.act(bad)]
+    works += [lambda: ledger.act(lambda db, head: [policy(f"after {head.seq}")])]
+    results, commits = waiting(ledger, path, works)
+    assert commits == 2
+    assert isinstance(results[1], LedgerError)
+    assert results[2][0].record.name == f"after {results[2][0].seq - 1}"
+    assert ledger.content(kept.digest) == "kept"
+    assert [e.seq for e in ledger.entries()] == [1, 2, 3]
+    assert ledger.verify().ok
+
+
+def test_work_needs_a_writer(ledger, path):
+    ledger.append([judgement("a")])
+    with Ledger.open(path, read_only=True) as reader, pytest.raises(LedgerError, match="read-only"):
+        reader.act(lambda db, head: [judgement()])
+
+
 def test_each_of_a_failed_batch_gets_its_own_error(impatient, path):
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .retention import retention_days
 
 ENV_PREFIX = "SEKISHO_"
 
@@ -72,6 +73,15 @@ def _path(value: Any) -> Path:
         return Path(_text(str(value))).expanduser().absolute()
     except RuntimeError:  # `~name` of a user who does not exist
         raise ValueError("expected a path in a home folder that exists") from None
+
+
+def _optional_path(value: Any) -> Path | None:
+    return _path(value) if value else None
+
+
+def _retention(value: Any) -> str:
+    retention_days(str(value))
+    return str(value)
 
 
 def _choice(*valid: str) -> Callable[[Any], str]:
@@ -147,6 +157,18 @@ TABLE: tuple[Spec, ...] = (
         "False-allow rate the ALLOW threshold must keep on calibration data.",
     ),
     Spec("confidence", _real(0.5, 0.9999), 0.95, "Confidence of that bound."),
+    Spec(
+        "witness",
+        _optional_path,
+        None,
+        "File on another path (best: another machine's) that checkpoints are also written to.",
+    ),
+    Spec(
+        "retention",
+        _retention,
+        "7",
+        "Days that content is kept, and exceptions by class, as in `7,chat=1,corrected=365`.",
+    ),
     Spec("log_level", _choice("debug", "info", "warning", "error"), "info", "How much the server prints."),
 )
 
