@@ -7,6 +7,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from sekisho.tasks.images import Bounds
 from sekisho.tasks.rubric import lint, monitor
 from sekisho.tasks.rubric.pack import parse_pack
 from sekisho.tasks.rubric.patterns import Score, Scorer
@@ -33,3 +34,11 @@ def test_every_alarm_and_field_is_documented():
     assert len(codes) == 5
     for name in (*codes, *Score.model_fields, "title", "next", "comments"):
         assert f"`{name}`" in PAGE
+
+
+def test_the_bounds_of_images_are_documented():
+    page = (Path(__file__).parents[2] / "docs" / "images.md").read_text(encoding="utf-8")
+    bounds = Bounds()
+    told = f"{bounds.bytes >> 20} MiB", f"{bounds.pixels // 10**6} million", f"{bounds.side:,} pixels"
+    for text in (*told, f"| {bounds.least} pixels |", f"| {bounds.scans}, {bounds.tiles:,} |"):
+        assert text in page
