@@ -144,18 +144,24 @@ def ours(page: Image.Image) -> str:
     return "".join(line.text for line in read_image(page, ["jpn", "eng"], 120).lines)
 
 
+def missing(font: Path) -> str | None:
+    """What this benchmark needs and does not find."""
+    try:
+        require(["jpn", "jpn_vert", "eng"])
+    except ToolError as e:
+        return str(e)
+    return None if font.is_file() else f"There is no font {font}."
+
+
 def main() -> None:
     """Measure and print one row a degradation, direction and language."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--font", type=Path, default=GOTHIC)
     parser.add_argument("--only", help="one degradation")
     given = parser.parse_args()
-    try:
-        require(["jpn", "jpn_vert", "eng"])
-    except ToolError as e:
-        raise SystemExit(print(f"Not measured: {e}")) from e
-    if not given.font.is_file():
-        raise SystemExit(print(f"Not measured: there is no font {given.font}."))
+    if lacking := missing(given.font):
+        print(f"Not measured: {lacking}")
+        return
     font = ImageFont.truetype(given.font, 32)
     table = Table(
         "degradation", "lines", "language", "plain", "sekisho", "seconds", title="Character error rate"
