@@ -84,9 +84,9 @@ def read_image(image: Image.Image, languages: Sequence[str], seconds: float, thr
 
 def _ways(vertical: float, languages: Sequence[str]) -> Iterator[_Way]:
     """Ways to read a page, the likeliest first."""
-    downwards = [_Way(0, True)] if any(x in VERTICAL for x in languages) else []
+    downwards = [_Way(0, True), _Way(2, True)] if any(x in VERTICAL for x in languages) else []
     if vertical > 1:
-        yield from (*downwards, _Way(1, False), _Way(3, False), _Way(0, False))
+        yield from (*downwards[:1], _Way(1, False), _Way(3, False), *downwards[1:], _Way(0, False))
     else:
         yield from (_Way(0, False), _Way(2, False), *downwards)
 
