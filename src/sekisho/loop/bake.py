@@ -19,8 +19,8 @@ from ..shelf import Release, write_json
 from ..train.fit import load_adapted
 from ..train.pretrain import fast_tokenizer
 from ..train.tokenizer import decision_ids
+from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
-from ..weights.bake import compare
 from ..weights.decision import DecisionMeta, write_decision_files
 from ..weights.gguf import export_gguf, verify_gguf
 from .finetune import base_folder, read_split
@@ -51,7 +51,8 @@ def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = N
 
     Raises:
         ConflictError: when there is no passing proof.
-        BakeError: when baked and gated model differ by more than 1e-5 in a logit or 1e-6 in KL.
+        BakeError: when baked and gated model differ by more than 1e-5 in a logit or 1e-6 in KL, computed in float64 with the float32
+            weights; or by more than rounding explains when computed in float32.
     """
     told = progress or Quiet()
     proof = passing_proof(parts, adapter)
@@ -103,8 +104,10 @@ def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
     plain, report = fold(gated, torch.float32)
     rows = read_split(parts, "holdout")
     chosen = rows[:: max(1, len(rows) // _PROMPTS)][:_PROMPTS]
-    found = compare(gated, plain, [decision_ids(tokenizer, e.state, e.question) for e in chosen])
-    found.check()
+    prompts = [decision_ids(tokenizer, e.state, e.question) for e in chosen]
+    found, exact = compare(gated, plain, prompts), compare(gated, plain, prompts, torch.float64)
+    exact.check()
+    found.check(MAX_ROUNDING)
     plain.save_pretrained(folder / "model")
     fast_tokenizer(tokenizer).save_pretrained(folder / "model")
     return {
@@ -112,6 +115,7 @@ def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
         "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),
         "prompts": len(chosen),
         "end_to_end": found.model_dump(),
+        "end_to_end_float64": exact.model_dump(),
         "in": {"base": model_digest(base), "adapter": folder_digest(source)},
     }
 
