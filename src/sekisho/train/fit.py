@@ -28,7 +28,6 @@ from ..weights.gates import gate_parameters, install_gates
 from .batches import Collator, DecisionRows, half_precision, option_logits
 from .checkpoints import WallClockSaves, newest_checkpoint
 from .losses import decision_loss, pet_loss, pet_weight
-from .memory import kept_memory
 from .recipe import Finetune
 from .tokenizer import special_id
 
@@ -204,6 +203,5 @@ def fit(
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), _Watch(report)],
     )
     trainer.remove_callback(PrinterCallback)
-    with kept_memory():
-        trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
     return trainer.model.eval(), tokenizer

@@ -207,17 +207,6 @@ def pretrain(
         The model folder, with weights in bf16 safetensors and the tokenizer.
     """
     torch.set_num_threads(recipe.threads)
-    with kept_memory():
-        return _both_stages(recipe, documents, out, decisions, callbacks)
-
-
-def _both_stages(
-    recipe: Pretrain,
-    documents: Sequence[Document],
-    out: Path,
-    decisions: Sequence[Example],
-    callbacks: Sequence[Any],
-) -> Path:
     training = [d for d in documents if not d.held_out()]
     tokenizer = _tokenizer(recipe, training, out / "tokenizer.json")
     language = out / "language"
@@ -244,7 +233,8 @@ def _learn_language(
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), _EndOfCooldown(recipe), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    with kept_memory():
+        trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
     return model
 
 
