@@ -7,6 +7,9 @@ from typing import Literal, Protocol
 
 from .question import Frozen, OptionScores, Question
 
+Lane = Literal["rt", "be"]
+"""Real-time: somebody waits for the answer. Best effort: batch work, which makes room for the others."""
+
 
 class EngineInfo(Frozen):
     """What is being served.
