@@ -153,7 +153,7 @@ TABLE: tuple[Spec, ...] = (
     Spec(
         "alpha",
         _real(0.0001, 0.5),
-        0.05,
+        0.04,
         "False-allow rate the ALLOW threshold must keep on calibration data.",
     ),
     Spec("confidence", _real(0.5, 0.9999), 0.95, "Confidence of that bound."),
