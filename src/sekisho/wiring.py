@@ -8,11 +8,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from .core.engine import Engine
+from .core.engine import Backend, Engine
 from .core.errors import ShelfError
 from .core.settings import Settings
 from .host.offline import seal
 from .ledger.store import Ledger
+from .serve.lanes import Lanes
+from .serve.rules import Rules
 from .shelf import Release, Shelf
 from .tasks.policy import find_policy, read_document
 
@@ -28,8 +30,8 @@ class House:
     contract_documents: Mapping[str, Mapping[str, Any]]
 
     def engine_for(self, folder: Path, release: Release) -> Engine:
-        """The engine the settings ask for, not yet started, serving a release."""
-        return make_engine(self.settings, folder, release)
+        """The engine the settings ask for, not yet started, serving a release to both lanes."""
+        return Lanes(make_engine(self.settings, folder, release), rules_of(self.settings))
 
     def close(self) -> None:
         """Close the ledger."""
@@ -52,15 +54,27 @@ def build(settings: Settings) -> House:
     return House(settings, Ledger.open(home / "ledger.sqlite"), Shelf(home / "shelf"), policy, contracts)
 
 
-def make_engine(settings: Settings, folder: Path, release: Release) -> Engine:
+def rules_of(settings: Settings) -> Rules:
+    """How the settings share the engine's slots out."""
+    return Rules(
+        slots=settings.slots,
+        spare=settings.spare_slots,
+        share=settings.batch_share,
+        rt_queue=settings.queue,
+        be_queue=settings.batch_queue,
+        ageing=settings.ageing_seconds,
+    )
+
+
+def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
     """Choose and construct the engine. Only the room of the engine that was asked for is imported, and torch only with its own."""
     room = import_module(f"sekisho.serve.engines.{settings.engine}")
     if settings.engine == "fake":
-        return cast(Engine, room.FakeEngine(name=release.name, context=settings.context))
+        return cast(Backend, room.FakeEngine(name=release.name, context=settings.context))
     common = {"context": settings.context, "threads": settings.threads, "device": settings.device}
     if settings.engine == "torch":
         digest = release.files["model/model.safetensors"]
-        return cast(Engine, room.TorchEngine(release.name, folder / "model", model_digest=digest, **common))
+        return cast(Backend, room.TorchEngine(release.name, folder / "model", model_digest=digest, **common))
     if settings.weights not in release.gguf:
         raise ShelfError(
             f"This release has no {settings.weights} file.", f"It has: {', '.join(release.gguf)}."
@@ -68,6 +82,12 @@ def make_engine(settings: Settings, folder: Path, release: Release) -> Engine:
     name = release.gguf[settings.weights]
     digest = release.files[name]
     llama = room.LlamaCppEngine(
-        folder / name, release.name, model_digest=digest, slots=settings.slots, **common
+        folder / name,
+        release.name,
+        model_digest=digest,
+        slots=settings.slots + settings.spare_slots,
+        kv_type=settings.kv_type.upper(),
+        flash_attention=settings.kv_type in ("q8_0", "q4_0"),
+        **common,
     )
-    return cast(Engine, llama)
+    return cast(Backend, llama)

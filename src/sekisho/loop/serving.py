@@ -35,7 +35,8 @@ async def open_judge(parts: Parts) -> Judge:
     record_documents(parts)
     serving = await start_serving(parts)
     settings = parts.settings
-    return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue)
+    batch = (settings.batch_deadline_seconds, settings.batch_queue)
+    return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue, batch)
 
 
 def record_documents(parts: Parts) -> None:
