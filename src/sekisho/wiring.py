@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,12 +12,18 @@ from typing import Any, cast
 from .core.engine import Backend, Engine
 from .core.errors import ShelfError
 from .core.settings import Settings
+from .host.gpu import require_device
+from .host.memory import available
 from .host.offline import seal
 from .ledger.store import Ledger
+from .serve.budget import MIB, Budget, Plan, budget, shape_of
+from .serve.gguf_header import read_header
 from .serve.lanes import Lanes
 from .serve.rules import Rules
 from .shelf import Release, Shelf
 from .tasks.policy import find_policy, read_document
+
+_log = logging.getLogger("sekisho.wiring")
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,15 @@ class House:
     contract_documents: Mapping[str, Mapping[str, Any]]
 
     def engine_for(self, folder: Path, release: Release) -> Engine:
-        """The engine the settings ask for, not yet started, serving a release to both lanes."""
+        """The engine the settings ask for, not yet started, serving a release to both lanes.
+
+        Raises:
+            BudgetError: when it would not fit into the memory, with the largest context that does.
+        """
+        found = memory_budget(self.settings, folder, release)
+        if found is not None:
+            _log.info("memory: %s", "; ".join(f"{name} {size}" for name, size in found.rows()))
+            found.require()
         return Lanes(make_engine(self.settings, folder, release), rules_of(self.settings))
 
     def close(self) -> None:
@@ -54,6 +69,42 @@ def build(settings: Settings) -> House:
     return House(settings, Ledger.open(home / "ledger.sqlite"), Shelf(home / "shelf"), policy, contracts)
 
 
+def memory_budget(settings: Settings, folder: Path, release: Release) -> Budget | None:
+    """What serving a release would take, against `memory_limit_mib` or what is free.
+
+    None where nothing can be said: another engine than llamacpp, or a system that does not tell its free memory.
+    """
+    if settings.engine != "llamacpp":
+        return None
+    gpu = require_device(settings.device, settings.engine)
+    free = gpu.free if gpu is not None else available()
+    limit = settings.memory_limit_mib * MIB or free
+    if limit is None:
+        return None
+    plan = Plan(
+        settings.context,
+        settings.slots + settings.spare_slots,
+        settings.kv_type,
+        _is_quantised(settings),
+        settings.device,
+    )
+    return budget(shape_of(read_header(folder / _weights(settings, release))), plan, limit)
+
+
+def _is_quantised(settings: Settings) -> bool:
+    """Whether the cache is; llama.cpp keeps values in such a one only with flash attention."""
+    return settings.kv_type in ("q8_0", "q4_0")
+
+
+def _weights(settings: Settings, release: Release) -> str:
+    """Name of the file that is served, within the release. Raises ShelfError when there is none of that type."""
+    if settings.weights not in release.gguf:
+        raise ShelfError(
+            f"This release has no {settings.weights} file.", f"It has: {', '.join(release.gguf)}."
+        )
+    return release.gguf[settings.weights]
+
+
 def rules_of(settings: Settings) -> Rules:
     """How the settings share the engine's slots out."""
     return Rules(
@@ -75,11 +126,7 @@ def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
     if settings.engine == "torch":
         digest = release.files["model/model.safetensors"]
         return cast(Backend, room.TorchEngine(release.name, folder / "model", model_digest=digest, **common))
-    if settings.weights not in release.gguf:
-        raise ShelfError(
-            f"This release has no {settings.weights} file.", f"It has: {', '.join(release.gguf)}."
-        )
-    name = release.gguf[settings.weights]
+    name = _weights(settings, release)
     digest = release.files[name]
     llama = room.LlamaCppEngine(
         folder / name,
@@ -87,7 +134,7 @@ def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
         model_digest=digest,
         slots=settings.slots + settings.spare_slots,
         kv_type=settings.kv_type.upper(),
-        flash_attention=settings.kv_type in ("q8_0", "q4_0"),
+        flash_attention=_is_quantised(settings),
         **common,
     )
     return cast(Backend, llama)

@@ -72,7 +72,7 @@ def free_port() -> int:
         return trial.getsockname()[1]
 
 
-NAMES = ["python", "packages", "share", "home", "disk", "port", "device", "ledger", "engine"]
+NAMES = ["python", "packages", "share", "home", "disk", "port", "device", "ledger", "memory", "engine"]
 
 
 def test_the_doctor_looks_at_everything(cli, promoted, monkeypatch):

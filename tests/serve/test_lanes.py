@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +18,6 @@ from sekisho.serve.rules import Rules
 
 from .makers import GATE, question, serve
 
-ROOT = Path(__file__).parents[2]
 HISTORIES = int(os.environ.get("SOAK_HISTORIES", "60"))
 TEXT = "関所は江戸時代の街道に置かれた検問所である。" * 4
 TALK = [Message(role="user", content="x")]
@@ -266,14 +264,6 @@ def test_a_stop_of_the_engine_answers_everybody():
     run(main)
 
 
-@pytest.fixture(scope="module")
-def nano(tmp_path_factory):
-    """The model that ships, in F32: in F16 and Q8_0 llama.cpp's numbers depend a little on how many tokens it reads at once."""
-    from sekisho.weights.gguf import export_gguf
-
-    return export_gguf(ROOT / "models" / "nano", tmp_path_factory.mktemp("nano") / "nano.gguf", "f32")
-
-
 SAMPLINGS = {
     "greedy": Sampling(max_tokens=200, temperature=0),
     "seeded": Sampling(max_tokens=200, temperature=1.0, seed=7),
@@ -283,6 +273,7 @@ SAMPLINGS = {
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 @pytest.mark.parametrize("spare", [0, 2])
 def test_real_texts_are_identical_when_they_made_room(nano, sampling, spare):
+    """In F32: in F16 and Q8_0 llama.cpp's numbers depend a little on how many tokens it reads at once (docs/log.md)."""
     from sekisho import metrics
     from sekisho.serve.engines.llamacpp import LlamaCppEngine
 

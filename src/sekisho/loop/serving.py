@@ -56,6 +56,12 @@ def record_documents(parts: Parts) -> None:
             parts.ledger.append([record])
 
 
+def promoted(parts: Parts) -> tuple[Path, Release] | None:
+    """Folder and description of the release in force; None when nothing was ever promoted."""
+    promotion = views.serving(parts.ledger)
+    return None if promotion is None else parts.shelf.release(promotion.release)
+
+
 async def start_serving(parts: Parts) -> Serving:
     """Start an engine for the release in force and describe it."""
     promotion = views.serving(parts.ledger)

@@ -69,7 +69,7 @@ def _header(file: BinaryIO, size: int) -> Header:
     for _ in range(_sane(tensors)):
         _string(file)
         dimensions = _one(file, "<I")
-        file.read(8 * _sane(dimensions) + 4 + 8)  # sizes, type, place
+        _exactly(file, 8 * _sane(dimensions) + 4 + 8)  # sizes, type, place
     align = int(values.get("general.alignment", 32))
     start = -(-file.tell() // align) * align
     return Header(values, max(0, size - start))
