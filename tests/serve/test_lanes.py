@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 
 import pytest
 from hypothesis import given, settings
@@ -301,3 +302,23 @@ def test_real_texts_are_identical_when_they_made_room(nano, sampling, spare):
     before = metrics.LANE_PREEMPTIONS._value.get()
     serve(lanes, work)
     assert metrics.LANE_PREEMPTIONS._value.get() > before
+
+
+def test_a_batch_text_survives_kill_9_of_the_engine(nano):
+    from sekisho.serve.engines.llamacpp import LlamaCppEngine
+
+    lanes = Lanes(LlamaCppEngine(nano, "nano", context=1024, slots=2, threads=1), Rules(slots=2))
+
+    async def write(kill: bool) -> str:
+        text = ""
+        async for piece in lanes.lane("be").generate(TALK, SAMPLINGS["seeded"], 120.0):
+            text += piece.text
+            if kill:
+                os.kill(lanes.engine.pid, signal.SIGKILL)
+                kill = False
+        return text
+
+    async def work(_):
+        assert await write(kill=True) == await write(kill=False)
+
+    serve(lanes, work)

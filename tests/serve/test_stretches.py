@@ -110,15 +110,32 @@ def test_an_engine_that_says_nothing_is_an_error():
         write(nothing, Sampling())
 
 
+def ends(caches: Caches, slot: int, ids: list[int]) -> list[int]:
+    return [len(part) for part in caches.slices(slot, ids)]
+
+
 def test_a_prompt_is_read_in_slices_and_a_cache_is_never_cut():
-    caches, ids = Caches(), list(range(1000))
-    assert [len(part) for part in caches.slices(0, ids)] == [SLICE, 2 * SLICE, 3 * SLICE]
-    caches.note(0, ids[:700])
-    caches.grow(0, ids[700:720])
-    assert [len(part) for part in caches.slices(0, ids)] == [720 + SLICE]
+    caches, ids = Caches(), list(range(200))
+    assert ends(caches, 0, ids) == [SLICE, 2 * SLICE, 3 * SLICE]
+    caches.note(0, ids[:100])
+    caches.grow(0, ids[100:120])
+    assert ends(caches, 0, ids) == [120 + SLICE]
     caches.note(0, [9, 9])
-    assert [len(part) for part in caches.slices(0, ids)] == [SLICE, 2 * SLICE, 3 * SLICE]
+    assert ends(caches, 0, ids) == [SLICE, 2 * SLICE, 3 * SLICE]
     caches.note(1, ids)
-    assert list(caches.slices(1, ids)) == []
+    assert ends(caches, 1, ids) == []
     caches.note(None, [])
-    assert len(list(caches.slices(1, ids))) == 3
+    assert len(ends(caches, 1, ids)) == 3
+
+
+def test_slices_follow_the_engines_speed():
+    ids, slow, fast = list(range(2000)), Caches(), Caches()
+    for _ in range(20):
+        slow.took(1.0)
+        fast.took(0.0001)
+    assert ends(slow, 0, ids)[0] == 32
+    assert ends(fast, 0, ids)[0] == 512
+    steady = Caches()
+    for _ in range(20):  # 5,000 tokens a second
+        steady.took(ends(steady, 0, ids)[0] / 5000)
+    assert 90 <= ends(steady, 0, ids)[0] <= 101

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-SLICE = 256
-"""Tokens of a prompt read at a time where a text may have to make room: a prefill cannot be interrupted."""
+SLICE = 64
+"""Tokens of a prompt read at a time where a text may have to make room, until the engine's speed is known: a prefill cannot be interrupted."""
+_SMALLEST, _LARGEST = 32, 512
+_SECONDS = 0.02
+"""A slice should take so long: little beside a first answer, much beside the price of a request of its own."""
 
 
 class Caches:
@@ -13,6 +16,12 @@ class Caches:
 
     def __init__(self) -> None:
         self._seen: dict[int, list[int]] = {}
+        self._size = float(SLICE)
+
+    def took(self, seconds: float) -> None:
+        """The latest slice took so long; the next ones follow, half way at a time, as one may have had company."""
+        wanted = self._size * _SECONDS / max(seconds, 1e-6)
+        self._size = min(_LARGEST, max(_SMALLEST, (self._size + wanted) / 2))
 
     def note(self, slot: int | None, tokens: Sequence[int]) -> None:
         """A slot reads `tokens`. A request that names no slot may land on any, and then nothing is known any more."""
@@ -34,5 +43,5 @@ class Caches:
         known = self._seen.get(slot, [])
         pairs = enumerate(zip(known, tokens, strict=False))
         start = next((i for i, (a, b) in pairs if a != b), min(len(known), len(tokens)))
-        for end in range(start + SLICE, len(tokens) - 1, SLICE):
-            yield list(tokens[:end])
+        while (start := start + int(self._size)) < len(tokens) - 1:
+            yield list(tokens[:start])

@@ -7,6 +7,7 @@ are then exactly the softmax over the label logits. Prompts go over as token ids
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -208,7 +209,9 @@ class LlamaCppEngine:
             return
         for part in self._caches.slices(slot, ids):
             self._caches.note(slot, part)
+            began = time.monotonic()
             await self._post("/completion", bodies.read_in(part, slot))
+            self._caches.took(time.monotonic() - began)
 
     async def count(self, text: str) -> int:
         """Number of tokens of `text`, special tokens in it read as plain characters."""
