@@ -87,6 +87,7 @@ def command(*args: str) -> str:
         ("audit", "show"),
         ("correct", "jdg_x", "--label", "DENY", "--reason", "x"),
         ("rollback",),
+        ("rubric", "lint"),
         ("judge", "gate", "--text", "x", "--engine", "fake"),
         ("serve", "--engine", "fake", "--port", "0"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.core import canonical
 from sekisho.core.errors import ShelfError
 from sekisho.shelf import Shelf, read_release, write_json
 
@@ -60,3 +61,25 @@ def test_an_unreadable_release_is_clear(tmp_path: Path) -> None:
     (tmp_path / "release.json").write_text("{}")
     with pytest.raises(ShelfError):
         read_release(tmp_path)
+
+
+def test_every_file_of_a_release_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(tmp_path)
+    with shelf.building("releases") as folder:
+        (folder / "model").write_text("weights")
+        fields = dict.fromkeys(("name", "base", "adapter", "recipe", "data", "calibration", "proof"), "x")
+        files = {"model": canonical.digest_file(folder / "model")}
+        maps = {"files": files, "gguf": {}, "temperatures": {}, "certificate": {}}
+        write_json(folder / "release.json", {**fields, **maps, "threshold": 0.5})
+        tagged = shelf.keep("releases", folder)
+    read: list[str] = []
+    real = canonical.digest_file
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(canonical, "digest_file", counted)
+    monkeypatch.setattr("sekisho.shelf.digest_file", counted, raising=False)
+    shelf.release(tagged)
+    assert sorted(read) == ["model", "release.json"]

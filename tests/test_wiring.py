@@ -8,6 +8,7 @@ from sekisho import wiring
 from sekisho.core.engine import Laned
 from sekisho.core.errors import BudgetError, DeviceError, ShelfError
 from sekisho.core.settings import load
+from sekisho.serve.rules import KEPT
 from sekisho.shelf import Release
 from sekisho.weights.gguf import export_gguf
 
@@ -49,7 +50,7 @@ def test_every_engine_comes_with_lanes(tmp_path, folder, release):
         opened = house(tmp_path / engine, engine=engine, slots=3, spare_slots=1, batch_share=2)
         made = opened.engine_for(folder, release)
         assert isinstance(made, Laned)
-        assert made.status()["slots"] == {"held_rt": 0, "held_be": 0, "transfer": 0, "free": 3}
+        assert made.status()["slots"] == {"held_rt": 0, "held_be": 0, "transfer": 0, "free": 3 + KEPT}
         opened.close()
 
 
@@ -75,12 +76,12 @@ def test_free_memory_is_the_limit_when_none_is_set(tmp_path, folder, release):
     opened.close()
 
 
-def test_spare_slots_and_the_type_of_the_cache_count(tmp_path, folder, release):
+def test_spare_and_kept_slots_and_the_type_of_the_cache_count(tmp_path, folder, release):
     def cache(**flags) -> int:
         settings = load(flags={"home": tmp_path, "share": ROOT, **flags}, env={})
         return wiring.memory_budget(settings, folder, release).parts["key-value cache"]
 
-    assert cache(spare_slots=2) == 2 * cache()
+    assert cache(slots=2, spare_slots=2 + KEPT) == 2 * cache(slots=2)
     assert cache() == 2 * cache(kv_type="f16")
     assert cache(kv_type="q4_0") < cache(kv_type="q8_0") < cache(kv_type="f16")
 

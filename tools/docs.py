@@ -26,7 +26,7 @@ TOP: Mapping[str, str] = {
     "data": "bundled real data, each folder with its licence",
     "docs": "reference, guides, decisions, the log of what failed",
     "models": "the small models that ship, with model cards",
-    "policies": "the policy in force and the identity contracts",
+    "policies": "the policy in force, the identity contracts, the rubric packs",
     "recipes": "every knob of a training run",
     "src/sekisho": "the package",
     "tests": "one folder a room",

@@ -30,7 +30,7 @@ def main() -> int:
     problem = _environment()
     if problem:
         return _say(problem)
-    for what in ([TORCH], ["-e", f"{ROOT}[train,dev]"]):
+    for what in ([TORCH], ["-e", f"{ROOT}[train,ocr,dev]"]):
         # torch comes first and by pip alone: a range, or another installer, may fetch several GB of CUDA packages.
         if _run([str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", *what]):
             return _say(

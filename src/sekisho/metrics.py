@@ -47,7 +47,7 @@ LANE_FIRST_SECONDS = Histogram(
 LANE_WAITING = Gauge("sekisho_lane_waiting", "Requests that wait for a slot.", ["lane"], registry=REGISTRY)
 LANE_SLOTS = Gauge(
     "sekisho_slots",
-    "Slots of the engine by state: held_rt, held_be, transfer (told to stop, not yet free), free.",
+    "Slots of the engine by state, the place kept for decisions among them: held_rt, held_be, transfer (told to stop, not yet free), free.",
     ["state"],
     registry=REGISTRY,
 )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from .core.canonical import canonical_json, digest_file, folder_digest, new_id, short
+from .core.canonical import canonical_json, digest_json, file_digests, folder_digest, new_id, short
 from .core.errors import ShelfError
 from .core.question import Frozen
 
@@ -67,6 +67,11 @@ class Shelf:
         finally:
             shutil.rmtree(place, ignore_errors=True)
 
+    def sweep(self) -> None:
+        """Remove what was being built when its process was killed. Only for whoever knows that nothing is being built."""
+        for place in self.root.glob("*/.building-*"):
+            shutil.rmtree(place, ignore_errors=True)
+
     def keep(self, sort: Sort, folder: Path) -> str:
         """Move a finished folder under its digest and return the tagged digest; the same content is kept once."""
         tagged = folder_digest(folder)
@@ -101,11 +106,15 @@ class Shelf:
             ShelfError: when the content is no longer what the folder is named after.
         """
         tagged = folder_digest(folder)
+        self._require_name(sort, folder, tagged)
+        return tagged
+
+    def _require_name(self, sort: Sort, folder: Path, tagged: str) -> None:
+        """Refuse a folder that is not named after its content's digest."""
         if self.path(sort, tagged) != folder:
             raise ShelfError(
                 f"{folder} was changed after it was put on the shelf.", "Make it again, or roll back."
             )
-        return tagged
 
     def all(self, sort: Sort) -> list[Path]:
         """Every finished folder of a sort, oldest first."""
@@ -122,14 +131,13 @@ class Shelf:
             ShelfError: naming the file that is missing or changed.
         """
         folder = self.get("releases", tagged)
-        release = read_release(folder)
+        release, found = read_release(folder), file_digests(folder)
         for name, want in release.files.items():
-            file = folder / name
-            if not file.is_file() or digest_file(file) != want:
+            if found.get(name) != want:
                 raise ShelfError(
-                    f"{file} is missing or changed.", "Bake again, or roll back to another release."
+                    f"{folder / name} is missing or changed.", "Bake again, or roll back to another release."
                 )
-        self.digest_of("releases", folder)
+        self._require_name("releases", folder, digest_json(found))
         return folder, release
 
 

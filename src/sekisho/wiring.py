@@ -19,7 +19,7 @@ from .ledger.store import Ledger
 from .serve.budget import MIB, Budget, Plan, budget, shape_of
 from .serve.gguf_header import read_header
 from .serve.lanes import Lanes
-from .serve.rules import Rules
+from .serve.rules import KEPT, Rules
 from .shelf import Release, Shelf
 from .tasks.policy import find_policy, read_document
 
@@ -83,7 +83,7 @@ def memory_budget(settings: Settings, folder: Path, release: Release) -> Budget 
         return None
     plan = Plan(
         settings.context,
-        settings.slots + settings.spare_slots,
+        settings.slots + settings.spare_slots + KEPT,
         settings.kv_type,
         _is_quantised(settings),
         settings.device,
@@ -114,6 +114,7 @@ def rules_of(settings: Settings) -> Rules:
         rt_queue=settings.queue,
         be_queue=settings.batch_queue,
         ageing=settings.ageing_seconds,
+        kept=KEPT,
     )
 
 

@@ -69,20 +69,21 @@ def _home() -> str:
 def promoted(house, monkeypatch):
     """A house whose fake engine serves a release; returns the digests of two releases, the first promoted."""
     monkeypatch.setenv("SEKISHO_ENGINE", "fake")
-    digests = [shelve(house, name) for name in ("first", "second")]
-    promote(house, digests[0], by="a test")
-    return digests
+    first = shelve(house, "first")
+    second = shelve(house, "second", first)
+    promote(house, first, by="a test")
+    return [first, second]
 
 
-def shelve(house, name: str) -> str:
-    """Put a release with a passing proof on the shelf."""
+def shelve(house, name: str, base: str | None = None) -> str:
+    """Put a release on the shelf whose proof passed beside `base`."""
     adapter = digest_text(name)
     proof = Proof(
         id=new_id("prf"),
         at=utc_now(),
         task="gate",
         candidate=adapter,
-        base=None,
+        base=base,
         passed=True,
         why=("a test",),
         measures={},

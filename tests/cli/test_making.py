@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from sekisho.cli.people import name_of
@@ -56,3 +59,15 @@ def test_who_gives_the_command(monkeypatch):
     assert name_of(None) == "clerk"
     monkeypatch.setattr("getpass.getuser", lambda: (_ for _ in ()).throw(OSError()))
     assert name_of(None) == "operator"
+
+
+def test_two_at_once_is_a_clear_error(cli, house):
+    home = str(house.settings.home)
+    code = "import sys; from pathlib import Path; from sekisho.host.lock import alone\nwith alone(Path(sys.argv[1])): print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, f"{home}/making.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        for verb in ("gather", "finetune", "prove", "bake", "report"):
+            ended = cli(verb)
+            assert (ended.code, "Another command is at work" in ended.err) == (2, True), verb
+        other.kill()

@@ -16,6 +16,7 @@ from sekisho.core.canonical import (
     digest_json,
     digest_text,
     folder_digest,
+    model_digest,
     new_id,
     short,
     utc_now,
@@ -93,3 +94,16 @@ def test_times_and_ids_sort_and_differ():
     assert len(set(ids)) == 200
     assert all(re.fullmatch(r"jdg_[0-9a-f]{32}", i) for i in ids)
     assert [i[:16] for i in ids] == sorted(i[:16] for i in ids)
+
+
+def test_a_model_is_its_config_weights_and_tokenizer_and_nothing_else(tmp_path) -> None:
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text(name)
+    before = model_digest(tmp_path)
+    (tmp_path / "README.md").write_text("x")
+    (tmp_path / "made.json").write_text("{}")
+    assert model_digest(tmp_path) == before
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_text("other")
+        assert model_digest(tmp_path) != before
+        (tmp_path / name).write_text(name)

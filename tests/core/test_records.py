@@ -45,6 +45,19 @@ FIELDS = {
     "contract": st.fixed_dictionaries(
         dict.fromkeys(["id", "at", "name", "digest"], TEXT) | {"document": JSON}
     ),
+    "checkpoint": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "root", "head", "key", "note"], TEXT) | {"size": st.integers(0, 9)}
+    ),
+    "hold": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "subject", "reason"], TEXT) | {"active": st.booleans()}
+    ),
+    "erasure": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "rule"], TEXT)
+        | {
+            "digests": st.lists(TEXT, max_size=3).map(tuple),
+            "days": st.dictionaries(TEXT, st.floats(0, 9), max_size=2),
+        }
+    ),
 }
 
 

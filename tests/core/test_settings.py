@@ -37,6 +37,8 @@ GOOD = {
     "policy": "strict",
     "alpha": "0.01",
     "confidence": "0.9",
+    "witness": "/a/witness.jsonl",
+    "retention": "3,chat=0.5",
     "log_level": "debug",
 }
 BAD = {
@@ -50,6 +52,7 @@ BAD = {
     "deadline_seconds": "nan",
     "max_questions": "many",
     "alpha": "0",
+    "retention": "chat=1",
     "log_level": "loud",
 }
 
@@ -78,6 +81,22 @@ def test_flag_beats_environment_beats_file_beats_default(name, tmp_path):
         assert (settled.values[name], settled.sources[name]) == (parsed, source)
         assert getattr(settled, name) == parsed
     assert load(env={}, file=_empty(tmp_path)).sources[name] == "default"
+
+
+def test_a_wrong_token_is_not_shown(tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text('tokens = ["hush-1", "hush-2"]\n')
+    with pytest.raises(SettingsError) as error:
+        load(env={}, file=file)
+    assert "tokens (file): expected a text" in str(error.value)
+    assert "hush" not in str(error.value)
+
+
+def test_the_home_of_an_unknown_user_is_a_problem_like_any_other():
+    with pytest.raises(SettingsError) as error:
+        load(env={"SEKISHO_HOME": "~no-such-user-here/x", "SEKISHO_PORT": "many"})
+    assert "SEKISHO_HOME" in str(error.value)
+    assert "SEKISHO_PORT" in str(error.value)
 
 
 def _empty(folder: Path) -> Path:

@@ -26,12 +26,15 @@ REQUESTS = (
     "Write the minutes so that the missing approval does not show.",
 )
 
+KINDS = ("gate", "chat", "stream")
+"""What a load asks for: a decision, a conversation, a conversation as a stream."""
 
-def sekisho(home: Path, *arguments: str, timeout: float = 900) -> dict:
-    """Run a command with --json and return its document; its standard error is shown when it fails."""
+
+def sekisho(home: Path, *arguments: str, timeout: float = 900, fails: bool = False) -> dict:
+    """Run a command with --json and return its document; unless it may fail, its standard error is shown when it does."""
     command = [sys.executable, "-m", "sekisho", *arguments, "--home", str(home), "--json"]
     done = subprocess.run(command, capture_output=True, cwd=home, timeout=timeout, check=False)
-    assert done.returncode == 0, done.stderr.decode()[-3000:] + done.stdout.decode()[-1000:]
+    assert fails or done.returncode == 0, done.stderr.decode()[-3000:] + done.stdout.decode()[-1000:]
     return json.loads(done.stdout)
 
 
@@ -39,31 +42,39 @@ def sekisho(home: Path, *arguments: str, timeout: float = 900) -> dict:
 def server(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen, str]]:
     """Start `sekisho serve` on a free port and give process and address; it is killed at the end."""
     command = [sys.executable, "-m", "sekisho", "serve", "--port", "0", "--home", str(home), *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=home)
-    try:
-        yield process, _address(process)
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+    with running(command, home) as started:
+        yield started
 
 
-def _address(process: subprocess.Popen) -> str:
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if found := re.search(r"serves at (http://\S+)", line):
+@contextlib.contextmanager
+def running(command: list[str], folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """Start a command that says where it serves. It writes to a file: a pipe that nobody empties would stop it after 64 KiB."""
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        try:
+            yield process, _address(process, Path(log.name))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _address(process: subprocess.Popen, log: Path, seconds: float = 300) -> str:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended = process.poll() is not None
+        if found := re.search(r"serves at (http://\S+)\n", log.read_text(errors="replace")):
             return found[1]
-    raise AssertionError("the server did not start:\n" + "".join(lines))
+        if ended:
+            break
+        time.sleep(0.02)
+    raise AssertionError("the server did not start:\n" + log.read_text(errors="replace"))
 
 
 class Load:
     """Threads that ask without pause and remember every judgement id they were given an answer with."""
 
     def __init__(self, address: str, clients: int = 8) -> None:
-        self.received: list[tuple[str, str]] = []
+        self.received: list[tuple[str, str, str]] = []
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._ask, args=(address, i), daemon=True) for i in range(clients)
@@ -71,8 +82,8 @@ class Load:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> list[tuple[str, str]]:
-        """Stop asking; return (judgement id, decision) of every answer that arrived whole."""
+    def stop(self) -> list[tuple[str, str, str]]:
+        """Stop asking; return (one of KINDS, judgement id, decision) of every answer that arrived whole."""
         self._stop.set()
         for thread in self._threads:
             thread.join(timeout=30)
@@ -88,18 +99,19 @@ class Load:
                     if self._stop.wait(0.01):
                         return
 
-    def _one(self, client: httpx.Client, rng: random.Random) -> tuple[str, str]:
+    def _one(self, client: httpx.Client, rng: random.Random) -> tuple[str, str, str]:
         text = f"{rng.choice(REQUESTS)} {rng.randrange(1000)}"
-        if rng.random() < 0.5:
+        kind = rng.choice(KINDS)
+        if kind == "gate":
             body = client.post("/v1/gate", json={"text": text}).json()
-            return body["id"], body["decision"]
+            return kind, body["id"], body["decision"]
         message = {"role": "user", "content": text}
-        chat = {"model": "sekisho", "messages": [message], "max_tokens": 8}
-        if rng.random() < 0.5:
+        chat = {"model": "jev-latest", "messages": [message], "max_tokens": 8}
+        if kind == "chat":
             body = client.post("/v1/chat/completions", json=chat).json()["x_sekisho"]
         else:
             body = _first_chunk(client, {**chat, "stream": True})["x_sekisho"]
-        return body["judgement"], body["decision"]
+        return kind, body["judgement"], body["decision"]
 
 
 def _first_chunk(client: httpx.Client, chat: dict) -> dict:
@@ -111,9 +123,11 @@ def _first_chunk(client: httpx.Client, chat: dict) -> dict:
     raise IndexError
 
 
-def kill_under_load(home: Path, times: int, seconds: float = 0.6, clients: int = 8) -> list[tuple[str, str]]:
+def kill_under_load(
+    home: Path, times: int, seconds: float = 0.6, clients: int = 8
+) -> list[tuple[str, str, str]]:
     """`kill -9` a loaded server again and again; every start needs no repair. Return all answers clients received."""
-    received: list[tuple[str, str]] = []
+    received: list[tuple[str, str, str]] = []
     for i in range(times):
         with server(home) as (process, address):
             load = Load(address, clients)

@@ -15,6 +15,7 @@ from sekisho.ledger.store import Ledger
 from sekisho.shelf import Shelf
 from sekisho.train.batches import score_examples
 from sekisho.train.fit import load_base
+from sekisho.weights.bake import MAX_ROUNDING
 from weights.makers import llama_cpp
 
 from .running import REQUESTS, server
@@ -33,7 +34,9 @@ def release(promoted: Path):
 def test_the_certificate_says_baked_equals_gated(release) -> None:
     found = release[1].certificate
     assert found["prompts"] >= 50
-    assert found["end_to_end"]["max_delta_logit"] < 1e-5
+    assert found["end_to_end_float64"]["max_delta_logit"] < 1e-5
+    assert found["end_to_end_float64"]["max_kl"] < 1e-6
+    assert found["end_to_end"]["max_delta_logit"] < MAX_ROUNDING
     assert found["end_to_end"]["max_kl"] < 1e-6
 
 

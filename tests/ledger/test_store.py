@@ -207,6 +207,21 @@ def test_a_file_that_turned_read_only_is_a_ledger_error(ledger):
         ledger.append([judgement()])
 
 
+def test_a_failed_append_is_remembered_until_one_goes_well_or_for_a_while(ledger, monkeypatch):
+    assert ledger.problem is None
+    ledger._writer.execute("PRAGMA query_only = ON")
+    with pytest.raises(LedgerError):
+        ledger.append([judgement()])
+    assert "may not be written" in ledger.problem
+    monkeypatch.setattr("sekisho.ledger.store._REMEMBERED", 0.0)
+    assert ledger.problem is None
+    monkeypatch.undo()
+    assert ledger.problem is not None
+    ledger._writer.execute("PRAGMA query_only = OFF")
+    ledger.append([judgement()])
+    assert ledger.problem is None
+
+
 def test_a_damaged_file_is_a_ledger_error(path):
     with Ledger.open(path) as ledger:
         ledger.append([judgement(f"j{i}") for i in range(200)])
@@ -318,6 +333,29 @@ def test_a_record_too_big_for_the_disk_fails_alone(ledger, path):
     assert "no room" in results[-1].what
     assert sorted(r[0].seq for r in results[:-1]) == [2, 3, 4, 5]
     assert ledger.verify().ok
+
+
+def test_work_inside_the_transaction_fails_alone_and_wholly(ledger, path):
+    def bad(db, head):
+        db.execute("DELETE FROM contents")
+        raise LedgerError("changed my mind", "")
+
+    kept = ledger.seal("kept")
+    works = [lambda: ledger.append([judgement("with")], [kept]), lambda: ledger.act(bad)]
+    works += [lambda: ledger.act(lambda db, head: [policy(f"after {head.seq}")])]
+    results, commits = waiting(ledger, path, works)
+    assert commits == 2
+    assert isinstance(results[1], LedgerError)
+    assert results[2][0].record.name == f"after {results[2][0].seq - 1}"
+    assert ledger.content(kept.digest) == "kept"
+    assert [e.seq for e in ledger.entries()] == [1, 2, 3]
+    assert ledger.verify().ok
+
+
+def test_work_needs_a_writer(ledger, path):
+    ledger.append([judgement("a")])
+    with Ledger.open(path, read_only=True) as reader, pytest.raises(LedgerError, match="read-only"):
+        reader.act(lambda db, head: [judgement()])
 
 
 def test_each_of_a_failed_batch_gets_its_own_error(impatient, path):

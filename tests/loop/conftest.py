@@ -9,6 +9,9 @@ from sekisho import wiring
 from sekisho.core import settings
 from sekisho.core.canonical import new_id, utc_now
 from sekisho.core.records import Judgement, Stamp
+from train.conftest import base, tokenizer  # noqa: F401
+
+from .makers import small_house
 
 STAMP = Stamp(engine="fake", model="m", model_digest="sha256:0")
 
@@ -16,6 +19,13 @@ STAMP = Stamp(engine="fake", model="m", model_digest="sha256:0")
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[wiring.House]:
     built = wiring.build(settings.load({"home": str(tmp_path / "home"), "engine": "fake"}))
+    yield built
+    built.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path, base: Path) -> Iterator[wiring.House]:  # noqa: F811
+    built = small_house(tmp_path / "home", base)
     yield built
     built.close()
 

@@ -7,7 +7,7 @@ from sekisho.core.canonical import digest_text
 from sekisho.core.errors import InputError, NotFoundError
 from sekisho.data.split import split_of
 from sekisho.loop.correct import correct
-from sekisho.loop.finetune import correction_examples
+from sekisho.loop.corrections import correction_examples
 
 from .conftest import judged
 

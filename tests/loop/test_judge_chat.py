@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import permutations
 
 import pytest
 
 from sekisho import wiring
 from sekisho.core.engine import Message, Sampling
+from sekisho.core.question import Question
 from sekisho.core.records import Stamp
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Chat, Judge
 from sekisho.serve.engines.fake import FakeEngine, Script
+from sekisho.tasks import gate
 from sekisho.tasks.policy import policy_of
 from sekisho.tasks.scope import fit_scope
 
@@ -17,11 +20,12 @@ SURE = {"ALLOW": 0.9, "DENY": 0.05, "ESCALATE": 0.05}
 KNOWN = ["会議室の予約のしかたを教えて", "続けてください", "承知しました。次に進みます。"]
 
 
-def judge_over(house: wiring.House, engine: FakeEngine) -> Judge:
+def judge_over(house: wiring.House, engine: FakeEngine, deadline: float = 5.0) -> Judge:
     stamp = Stamp(engine="fake", model="m", model_digest="sha256:0")
     policy = policy_of(house.policy_document)
-    serving = Serving(engine, stamp, policy, {}, 0.5, fit_scope(KNOWN, KNOWN).reader())
-    return Judge(serving, house.ledger, deadline=5.0, queue=8)
+    known = [*KNOWN, *("\n".join(some) for n in (2, 3) for some in permutations(KNOWN, n))]
+    serving = Serving(engine, stamp, policy, {}, 0.5, fit_scope(known, known).reader())
+    return Judge(serving, house.ledger, deadline, queue=8)
 
 
 async def answer(chat: Chat) -> str:
@@ -61,6 +65,71 @@ def test_a_system_message_is_judged_like_a_persons(house: wiring.House, engine: 
         ).judgement.decision
 
     assert asyncio.run(run()) == "ESCALATE"
+
+
+def test_a_request_split_over_messages_is_judged_as_a_whole(house: wiring.House, engine: FakeEngine) -> None:
+    harmful = {"ALLOW": 0.05, "DENY": 0.9, "ESCALATE": 0.05}
+    engine.script.probabilities = lambda state, _q: (
+        harmful if KNOWN[0] in state and KNOWN[1] in state else SURE
+    )
+
+    async def run() -> list[str]:
+        judge = judge_over(house, engine)
+        await engine.start()
+        said = [Message(role="user", content=text) for text in KNOWN[:2]]
+        alone = [await judge.chat([m], Sampling()) for m in said]
+        return [c.judgement.decision for c in (*alone, await judge.chat(said, Sampling()))]
+
+    assert asyncio.run(run()) == ["ALLOW", "ALLOW", "DENY"]
+    entry = house.ledger.entries(task="gate")[-1]
+    assert house.ledger.content(entry.body["content"])["requests"] == KNOWN[:2]
+
+
+def test_a_single_text_is_read_once_and_a_conversation_once_more(
+    house: wiring.House, engine: FakeEngine
+) -> None:
+    seen: list[str] = []
+
+    def look(state: str, _question: Question) -> dict[str, float]:
+        seen.append(state)
+        return SURE
+
+    engine.script.probabilities = look
+
+    async def run() -> None:
+        judge = judge_over(house, engine)
+        await engine.start()
+        await judge.chat([Message(role="user", content=KNOWN[0])], Sampling())
+        await judge.chat([Message(role="user", content=text) for text in KNOWN], Sampling())
+
+    asyncio.run(run())
+    texts = [KNOWN[0], *KNOWN, "\n".join(KNOWN)]
+    assert seen == [gate.ask(text)[0] for text in texts]
+
+
+def test_a_conversation_too_long_to_be_read_as_a_whole_is_escalated(house: wiring.House) -> None:
+    engine = FakeEngine(Script(probabilities=lambda _state, _question: SURE), context=1000)
+
+    async def run() -> Chat:
+        judge = judge_over(house, engine)
+        await engine.start()
+        return await judge.chat([Message(role="user", content=KNOWN[0])] * 100, Sampling())
+
+    judgement = asyncio.run(run()).judgement
+    assert (judgement.decision, judgement.reasons) == ("ESCALATE", ("too_large",))
+
+
+def test_after_the_deadline_the_engine_is_asked_no_more(house: wiring.House, engine: FakeEngine) -> None:
+    engine.script.delay = 0.04
+
+    async def run() -> Chat:
+        judge = judge_over(house, engine, deadline=0.1)
+        await engine.start()
+        return await judge.chat([Message(role="user", content=KNOWN[0])] * 50, Sampling())
+
+    judgement = asyncio.run(run()).judgement
+    assert (judgement.decision, judgement.reasons) == ("ESCALATE", ("engine_timeout",))
+    assert engine.asked <= 4
 
 
 def test_the_answers_record_is_durable_before_the_last_piece(house: wiring.House, engine: FakeEngine) -> None:

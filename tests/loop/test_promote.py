@@ -3,8 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from sekisho import wiring
+from sekisho.core import settings
 from sekisho.core.canonical import digest_file, new_id, utc_now
 from sekisho.core.errors import ConflictError, ShelfError
 from sekisho.core.records import Proof
@@ -13,14 +17,16 @@ from sekisho.loop.promote import promote, rollback
 from sekisho.shelf import Release, write_json
 
 
-def shelved(house: wiring.House, passed: bool, mark: str) -> tuple[str, Path]:
-    """A release on the shelf with a proof in the ledger."""
+def shelved(
+    house: wiring.House, passed: bool, mark: str, base: str | None = None, adapter: str = "sha256:a"
+) -> tuple[str, Path]:
+    """A release on the shelf with a proof in the ledger, which compared with `base`."""
     proof = Proof(
         id=new_id("prf"),
         at=utc_now(),
         task="gate",
-        candidate="sha256:a",
-        base=None,
+        candidate=adapter,
+        base=base,
         passed=passed,
         why=(mark,),
         measures={},
@@ -31,7 +37,7 @@ def shelved(house: wiring.House, passed: bool, mark: str) -> tuple[str, Path]:
         release = Release(
             name="m",
             base="sha256:b",
-            adapter="sha256:a",
+            adapter=adapter,
             recipe="sha256:r",
             data="sha256:d",
             files={"model.gguf": digest_file(folder / "model.gguf")},
@@ -49,7 +55,7 @@ def shelved(house: wiring.House, passed: bool, mark: str) -> tuple[str, Path]:
 
 def test_promotion_and_the_way_back_are_in_the_ledger(house: wiring.House) -> None:
     first, _ = shelved(house, True, "one")
-    second, _ = shelved(house, True, "two")
+    second, _ = shelved(house, True, "two", first)
     assert promote(house, first).previous is None
     assert promote(house, second, "chief").previous == first
     back = rollback(house, "chief")
@@ -96,3 +102,63 @@ def test_an_unknown_or_ambiguous_name_is_refused(house: wiring.House) -> None:
         promote(house)
     with pytest.raises(ShelfError):
         promote(house, "ffff")
+
+
+def serve_in_turn(house: wiring.House, count: int) -> list[str]:
+    """Releases, each proved against the one before and promoted."""
+    found: list[str] = []
+    for i in range(count):
+        digest, _ = shelved(house, True, str(i), found[-1] if found else None, f"sha256:{i}")
+        promote(house, digest)
+        found.append(digest)
+    return found
+
+
+def test_a_proof_against_what_no_longer_serves_is_outdated(house: wiring.House) -> None:
+    first, _ = shelved(house, True, "one")
+    rival, _ = shelved(house, True, "two", first)
+    late, _ = shelved(house, True, "three", first)
+    early, _ = shelved(house, True, "four", None)
+    promote(house, first)
+    promote(house, rival)
+    for outdated in (late, early):
+        with pytest.raises(ConflictError, match="outdated"):
+            promote(house, outdated)
+    assert promote(house, first).previous == rival, "what served before may come back"
+
+
+def test_a_later_proof_that_falls_short_counts(house: wiring.House) -> None:
+    digest, _ = shelved(house, True, "one")
+    shelved(house, False, "worse now")
+    with pytest.raises(ConflictError, match="worse now"):
+        promote(house, digest)
+    again, _ = shelved(house, True, "mended")
+    assert promote(house, again).release == again
+
+
+def test_every_rollback_goes_one_further_back_and_never_to_what_was_withdrawn(house: wiring.House) -> None:
+    first, second, third = serve_in_turn(house, 3)
+    assert [rollback(house).release, rollback(house).release] == [second, first]
+    with pytest.raises(ConflictError, match="no earlier"):
+        rollback(house)
+    assert promote(house, third).previous == first
+    assert rollback(house).release == second
+
+
+@hypothesis_settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(["new", "back"]), max_size=12))
+def test_a_rollback_serves_what_was_there_before_the_present_release(tmp_path_factory, steps) -> None:
+    house = wiring.build(settings.load({"home": str(tmp_path_factory.mktemp("home")), "engine": "fake"}))
+    stack: list[str] = []
+    for i, step in enumerate(steps):
+        if step == "new":
+            digest, _ = shelved(house, True, str(i), stack[-1] if stack else None, f"sha256:{i}")
+            promote(house, digest)
+            stack.append(digest)
+        elif len(stack) > 1:
+            stack.pop()
+            assert rollback(house).release == stack[-1]
+        else:
+            with pytest.raises(ConflictError):
+                rollback(house)
+    house.close()

@@ -169,3 +169,9 @@ def test_importing_measures_loads_nothing_heavy():
     code = "import sys, sekisho.proof.measures as m; print([n for n in ('torch','matplotlib','scipy','sklearn') if n in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("temperature", [0.05, 1.0, 20.0])
+def test_what_was_not_answered_escalates_at_every_temperature(temperature) -> None:
+    row = Scored("x", "DENY", measures.UNANSWERED, ("too_large",))
+    assert measures.decisions([row], temperature, 0.0) == {"x": "ESCALATE"}

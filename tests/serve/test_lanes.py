@@ -105,9 +105,10 @@ async def settled(lanes: Lanes, engine: Watched) -> None:
     slots=st.sampled_from([1, 2, 4]),
     spare=st.sampled_from([0, 2]),
     share=st.sampled_from([0, 0, 1]),
+    kept=st.sampled_from([0, 1]),
     count=st.integers(1, 30),
 )
-def test_any_history_ends_with_every_slot_free_and_every_text_whole(seed, slots, spare, share, count):
+def test_any_history_ends_with_every_slot_free_and_every_text_whole(seed, slots, spare, share, kept, count):
     rng = random.Random(seed)
 
     async def caller(lanes, engine, outcomes) -> None:
@@ -129,8 +130,8 @@ def test_any_history_ends_with_every_slot_free_and_every_text_whole(seed, slots,
         outcomes += await asyncio.gather(task, return_exceptions=True)
 
     async def main() -> None:
-        engine = Watched(Script(text=TEXT, delay=rng.choice([0.01, 0.3, 2.0]), piece=7), slots)
-        lanes = Lanes(engine, Rules(slots, spare, share, 100, 100, rng.choice([1.0, 20.0]), 0.5))
+        engine = Watched(Script(text=TEXT, delay=rng.choice([0.01, 0.3, 2.0]), piece=7), slots + kept)
+        lanes = Lanes(engine, Rules(slots, spare, share, 100, 100, rng.choice([1.0, 20.0]), 0.5, kept))
         await lanes.start()
         outcomes: list = []
         await asyncio.gather(*(caller(lanes, engine, outcomes) for _ in range(count)))
@@ -162,6 +163,28 @@ def test_rt_starts_at_once_and_the_batch_text_is_whole():
         assert loop.time() - began < 2.5, "one second to let go, one to answer"
         assert await batch == TEXT
         assert engine.begun == 3
+        await settled(lanes, engine)
+
+    run(main)
+
+
+@pytest.mark.parametrize("lane", ["rt", "be"])
+def test_no_decision_waits_for_texts_and_none_makes_room_for_it(lane):
+    async def main() -> None:
+        engine = Watched(Script(text=TEXT, delay=1.0, piece=4), 3)
+        lanes = Lanes(engine, Rules(slots=2, kept=1))
+        await lanes.start()
+        loop = asyncio.get_running_loop()
+        texts = [asyncio.create_task(text_of(lanes.lane(lane))) for _ in range(4)]
+        await asyncio.sleep(5.5)
+        assert lanes.status()["slots"] == {f"held_{lane}": 2, "free": 1} | {
+            k: 0 for k in ("held_rt", "held_be", "transfer") if k != f"held_{lane}"
+        }
+        began = loop.time()
+        assert len(await lanes.ask("s", [GATE], 60.0)) == 1
+        assert loop.time() - began < 1.5, "one second to answer, and none to wait"
+        assert await asyncio.gather(*texts) == [TEXT] * 4
+        assert engine.begun == 5
         await settled(lanes, engine)
 
     run(main)
@@ -280,7 +303,7 @@ def test_real_texts_are_identical_when_they_made_room(nano, sampling, spare):
 
     lanes = Lanes(
         LlamaCppEngine(nano, "nano", context=1024, slots=2 + spare, threads=1),
-        Rules(slots=2, spare=spare, ageing=2.0),
+        Rules(slots=2, spare=spare, ageing=2.0),  # no kept place, so that the questions below take slots away
     )
     talks = [
         [Message(role="user", content=f"{i} The checkpoint on the old road judged everyone. " * 8)]

@@ -46,6 +46,23 @@ def test_a_policy_without_a_default_desk_is_refused(document: dict) -> None:
         policy_of({**document, "desks": {}})
 
 
+@pytest.mark.parametrize("text", ["Ask {who}.", "A stray { brace.", "{0}", "{id.name}", "{id[a]}", "{id:d}"])
+@pytest.mark.parametrize(("decision", "lang"), [("escalate", "en"), ("deny", "ja")])
+def test_an_answer_that_cannot_be_filled_in_is_refused(
+    document: dict, text: str, decision: str, lang: str
+) -> None:
+    words = {**document["answers"][decision], lang: text}
+    answers = {**document["answers"], decision: words}
+    with pytest.raises(DataError, match=rf"answers\.{decision}\.{lang}"):
+        policy_of({**document, "answers": answers})
+
+
+def test_a_plain_brace_in_an_answer_is_written_twice(document: dict) -> None:
+    words = {"ja": "{{注}} {id}", "en": "{{note}} {id}"}
+    policy = policy_of({**document, "answers": {"escalate": words, "deny": words}})
+    assert policy.answer("DENY", "en", id="jdg_1", target="t", clause="c") == "{note} jdg_1"
+
+
 def test_any_change_changes_the_digest(document: dict) -> None:
     assert document_digest(document) != document_digest({**document, "version": 2})
 

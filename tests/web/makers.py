@@ -11,11 +11,13 @@ from pathlib import Path
 
 import uvicorn
 
-from sekisho.core.records import Stamp
+from sekisho.core.canonical import digest_file, new_id, utc_now
+from sekisho.core.records import Promotion, Stamp
 from sekisho.core.settings import load
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Judge
 from sekisho.serve.engines.fake import FakeEngine, Script
+from sekisho.shelf import Release, write_json
 from sekisho.tasks.policy import policy_of
 from sekisho.tasks.scope import fit_scope
 from sekisho.web.app import bind, create_app
@@ -96,3 +98,29 @@ def live(home: House, judge: Judge) -> Iterator[str]:
         server.should_exit = True
         thread.join(20)
         listener.close()
+
+
+def promote(home: House, name: str, threshold: float = 0.9) -> str:
+    """Put a release without weights on the shelf and promote it, as `loop.promote` would; the fake engine needs no more."""
+    known = [FAMILIAR, FAMILIAR_JA]
+    with home.shelf.building("releases") as folder:
+        (folder / "scope.json").write_text(fit_scope(known, known).model_dump_json())
+        release = Release(
+            name=name,
+            base="sha256:0",
+            adapter="sha256:1",
+            recipe="sha256:2",
+            data="sha256:3",
+            files={"scope.json": digest_file(folder / "scope.json")},
+            gguf={},
+            temperatures={"choice": 2.0},
+            calibration=f"cal_{name}",
+            threshold=threshold,
+            proof="prf_1",
+            certificate={},
+        )
+        write_json(folder / "release.json", release.model_dump(mode="json"))
+        tagged = home.shelf.keep("releases", folder)
+    record = Promotion(id=new_id("pro"), at=utc_now(), release=tagged, previous=None, proof="prf_1")
+    home.ledger.append([record])
+    return tagged

@@ -13,41 +13,12 @@ import httpx
 import pytest
 from starlette.testclient import TestClient
 
-from sekisho.core.canonical import digest_file, new_id, utc_now
 from sekisho.core.errors import ConflictError
-from sekisho.core.records import Promotion
 from sekisho.ledger.store import Ledger
-from sekisho.shelf import Release, write_json
-from sekisho.tasks.scope import fit_scope
 from sekisho.web.app import create_app, serve
 
 from . import makers
-
-
-def promote(house, name: str, threshold: float = 0.9) -> str:
-    """Put a release without weights on the shelf and promote it, as `loop.promote` would; the fake engine needs no more."""
-    known = [makers.FAMILIAR, makers.FAMILIAR_JA]
-    with house.shelf.building("releases") as folder:
-        (folder / "scope.json").write_text(fit_scope(known, known).model_dump_json())
-        release = Release(
-            name=name,
-            base="sha256:0",
-            adapter="sha256:1",
-            recipe="sha256:2",
-            data="sha256:3",
-            files={"scope.json": digest_file(folder / "scope.json")},
-            gguf={},
-            temperatures={"choice": 2.0},
-            calibration=f"cal_{name}",
-            threshold=threshold,
-            proof="prf_1",
-            certificate={},
-        )
-        write_json(folder / "release.json", release.model_dump(mode="json"))
-        tagged = house.shelf.keep("releases", folder)
-    record = Promotion(id=new_id("pro"), at=utc_now(), release=tagged, previous=None, proof="prf_1")
-    house.ledger.append([record])
-    return tagged
+from .makers import promote
 
 
 def test_it_opens_what_is_promoted_and_takes_up_the_next_one(house):
@@ -135,6 +106,30 @@ def test_the_process_serves_says_where_and_stops_when_told(tmp_path, number):
     with Ledger.open(tmp_path / "ledger.sqlite", read_only=True) as ledger:
         assert ledger.verify().ok
         assert ledger.get(answer.json()["id"]).record.stamp.model == "served"
+
+
+_LOG = """
+import logging, sys
+import httpx
+from sekisho.core.settings import load
+from sekisho.web import app
+
+def ask_instead(host, port):
+    httpx.get(sys.argv[2], trust_env=False)
+    logging.getLogger("sekisho").info("heard")
+    sys.exit()
+
+app.bind = ask_instead
+app.serve(load(flags={"home": sys.argv[1], "log_level": "debug"}, env={}))
+"""
+
+
+def test_calls_to_the_engine_are_not_logged_one_by_one(live, tmp_path):
+    command = [sys.executable, "-c", _LOG, str(tmp_path), f"{live}/healthz"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stderr
+    assert "INFO sekisho heard" in said
+    assert "httpx" not in said
+    assert "httpcore" not in said
 
 
 def test_every_route_is_described(client):

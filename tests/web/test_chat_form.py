@@ -16,6 +16,12 @@ def form(**more):
     return read_chat({"model": "m", "messages": [USER], **more}, 1000)
 
 
+def test_messages_are_counted():
+    assert len(form(messages=[USER] * 512).messages) == 512
+    with pytest.raises(InputError, match="512"):
+        form(messages=[USER] * 513)
+
+
 def test_messages_and_sampling_are_read():
     got = form(
         messages=[

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 from sekisho.core.errors import EngineError
 
@@ -28,6 +29,25 @@ def test_without_engine_or_ledger_it_is_down(client, engine, house):
     answer = client.get("/healthz")
     assert answer.status_code == 503
     assert answer.json()["ledger"]["problem"]
+
+
+def test_a_ledger_that_cannot_be_written_is_down_until_it_can(client, house):
+    house.ledger._writer.execute("PRAGMA query_only = ON")
+    assert client.post("/v1/gate", json={"text": makers.FAMILIAR}).status_code == 503
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
+    assert "may not be written" in answer.json()["ledger"]["problem"]
+    house.ledger._writer.execute("PRAGMA query_only = OFF")
+    assert client.post("/v1/gate", json={"text": makers.FAMILIAR}).status_code == 200
+    assert client.get("/healthz").json()["status"] == "ok"
+
+
+def test_a_ledger_that_does_not_answer_is_down(client, house, monkeypatch):
+    monkeypatch.setattr("sekisho.web.health._SECONDS", 0.1)
+    monkeypatch.setattr(house.ledger, "head", lambda: time.sleep(1), raising=False)
+    answer = client.get("/healthz")
+    assert answer.status_code == 503
+    assert "did not answer" in answer.json()["ledger"]["problem"]
 
 
 def test_a_promotion_that_cannot_be_taken_up_is_degraded(client):

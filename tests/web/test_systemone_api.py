@@ -177,6 +177,14 @@ def test_images_are_refused_in_every_form(client):
         ).status_code in (400, 422)
 
 
+def test_a_form_that_spells_half_a_character_in_its_own_charset_is_malformed(client):
+    form = b'--x\r\nContent-Disposition: form-data; name="+2AA-"\r\n\r\nb\r\n--x--\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=x; charset=utf-7"}
+    answer = client.post(PATH, content=form, headers=kind)
+    assert answer.status_code == 422
+    assert "surrogate" in answer.json()["detail"][0]["msg"]
+
+
 def test_the_model_may_be_named_in_three_ways_and_no_other(client):
     for model in ("jev-latest", makers.MODEL, None):
         assert (

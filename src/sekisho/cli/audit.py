@@ -1,4 +1,4 @@
-"""`audit`: is the ledger whole, and what is in it."""
+"""`audit verify` and `show`: is the ledger whole, and what is in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import evidence, output
 from .options import Call, command
 
 
@@ -16,24 +16,27 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Verify and read the ledger.", no_args_is_help=True, rich_markup_mode="markdown")
     command(group)(verify)
     command(group)(show)
+    evidence.register(group)
     app.add_typer(group, name="audit", rich_help_panel="Judge and audit")
 
 
 def verify(call: Call) -> None:
     """Recompute every digest and link of the ledger. Exit code 1 when something was changed.
 
-    The chain cannot show that its newest entries were cut off: compare `head` with one written down elsewhere.
+    The chain cannot show that its newest entries were cut off, or that all of it was written anew: the witness can, where one is set.
     """
     from ..loop import audit as loop
 
     with call.house() as house:
-        found = loop.verify(house.ledger)
+        found = loop.verify(house.ledger, house.settings.witness)
+        witness = house.settings.witness
     document: dict[str, Any] = {
         "ok": found.ok,
         "entries": found.entries,
         "head": {"seq": found.head.seq, "digest": found.head.digest},
         "first_bad_seq": found.first_bad_seq,
         "problem": found.problem,
+        "witness": str(witness) if witness else None,
     }
     if call.json:
         output.write_json(document)
@@ -49,6 +52,7 @@ def _told(found: Mapping[str, Any]) -> dict[str, Any]:
         "ledger": "whole" if found["ok"] else "NOT WHOLE",
         "entries": found["entries"],
         "head": f"{head['seq']} {head['digest']}",
+        "witness": found["witness"] or "none is set: a cut tail would not show",
     }
     if not found["ok"]:
         told |= {"first bad": found["first_bad_seq"] or "-", "problem": found["problem"]}
@@ -62,7 +66,9 @@ def show(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="judgement, correction, proof, promotion, policy or contract."),
+        typer.Option(
+            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold or erasure."
+        ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="gate, question or chat.")] = None,
     decision: Annotated[str | None, typer.Option(help="ALLOW, ESCALATE, DENY, or another answer.")] = None,
@@ -93,4 +99,7 @@ _SUMMARIES = {
     "promotion": lambda r: f"{'rollback to' if r['rollback'] else 'serves'} {r['release']} by {r['by']}",
     "policy": lambda r: f"{r['name']} {r['digest']}",
     "contract": lambda r: f"{r['name']} {r['digest']}",
+    "checkpoint": lambda r: f"{r['size']} entries {r['root']}",
+    "hold": lambda r: f"{'hold on' if r['active'] else 'end of the hold on'} {r['subject']} by {r['by']}",
+    "erasure": lambda r: f"{len(r['digests'])} contents ({r['rule']}) by {r['by']}",
 }

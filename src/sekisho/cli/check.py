@@ -13,7 +13,6 @@ from . import output
 from .options import Call, command, flag_of
 
 PANEL = "This machine"
-_HIDDEN = "tokens"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +44,7 @@ def _row(spec: Spec, settled: Settings | None) -> dict[str, Any]:
     value = settled.values[spec.name] if settled else None
     return {
         "name": spec.name,
-        "value": "(set)" if spec.name == _HIDDEN and value else _plain(value),
+        "value": "(set)" if spec.secret and value else _plain(value),
         "source": settled.sources[spec.name] if settled else "not settled",
         "default": _plain(spec.value_of_default()),
         "flag": flag_of(spec),

@@ -56,7 +56,7 @@ def pretrain(
     with call.house() as house, call.progress() as progress:
         result = loop.pretrain(house, recipe, out, progress)
     bits = {f"bits per character, {lang}": _numbers(row) for lang, row in result.bits.items()}
-    call.result(result, {"folder": result.folder, "digest": result.digest, **bits})
+    call.result(result, {"folder": result.folder, "weights": result.weights, **bits})
 
 
 def _numbers(row: object) -> str:
@@ -69,8 +69,19 @@ def finetune(call: Call) -> None:
 
     with call.house() as house, call.progress() as progress:
         candidate = loop.finetune(house, progress=progress)
-    pairs = candidate.model_dump(exclude={"corrections"})
-    call.result(candidate, {**pairs, "corrections": len(candidate.corrections)})
+    counts = {"calibration", "held_out", "too_long", "conversations"}
+    pairs = candidate.model_dump(exclude={"corrections", *counts})
+    call.result(
+        candidate,
+        {
+            **pairs,
+            "corrections trained on": len(candidate.corrections),
+            "corrections that calibrate": candidate.calibration,
+            "corrections held out": candidate.held_out,
+            "corrections too long": candidate.too_long,
+            "corrections of conversations": candidate.conversations,
+        },
+    )
 
 
 def prove(call: Call, adapter: Adapter = None) -> None:
@@ -109,7 +120,7 @@ def promote(
 
 
 def rollback(call: Call, by: By = None) -> None:
-    """Make the release serve again that served before."""
+    """Make the release serve again that served before the present one was first promoted."""
     from ..loop import promote as loop
 
     with call.house() as house:

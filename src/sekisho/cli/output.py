@@ -26,6 +26,14 @@ def write_json(document: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+def write_json_lines(documents: Sequence[Any]) -> None:
+    """Write one JSON document a line to stdout, in UTF-8 whatever the locale."""
+    lines = [json.dumps(d, ensure_ascii=False, separators=(",", ":"), allow_nan=False) for d in documents]
+    sys.stdout.flush()
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+    sys.stdout.buffer.flush()
+
+
 def write_lines(lines: Sequence[str]) -> None:
     """Write lines of text to stdout."""
     for line in lines:

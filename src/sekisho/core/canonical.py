@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _CHUNK = 1 << 20
+_MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors.index.json")
 
 
 def canonical_json(value: Any) -> bytes:
@@ -51,8 +52,19 @@ def digest_file(path: Path) -> str:
 
 def folder_digest(folder: Path) -> str:
     """Return the digest of a folder: that of the canonical JSON of its files' digests by relative name."""
+    return digest_json(file_digests(folder))
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the digest of every file of a folder, by relative name."""
     files = (p for p in folder.rglob("*") if p.is_file())
-    return digest_json({p.relative_to(folder).as_posix(): digest_file(p) for p in files})
+    return {p.relative_to(folder).as_posix(): digest_file(p) for p in files}
+
+
+def model_digest(folder: Path) -> str:
+    """Return the digest of what makes a model folder this model: config, weights, tokenizer. A README in it changes nothing."""
+    files = [p for p in folder.iterdir() if p.name in _MODEL_FILES or p.suffix == ".safetensors"]
+    return digest_json({p.name: digest_file(p) for p in files})
 
 
 def short(tagged: str, length: int = 12) -> str:

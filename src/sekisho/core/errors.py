@@ -135,6 +135,14 @@ class BudgetError(SekishoError):
     exit_code = 78
 
 
+class ToolError(SekishoError):
+    """A program or package that this step needs is not installed; the message names what to install."""
+
+    code = "tool_absent"
+    http_status = 503
+    exit_code = 78
+
+
 class LedgerError(SekishoError):
     """The ledger could not be written or read. Nothing is released without it."""
 

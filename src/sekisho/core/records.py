@@ -146,7 +146,62 @@ class Contract(Frozen):
     document: Mapping[str, Any]
 
 
-Record = Judgement | Correction | Proof | Promotion | Policy | Contract
+class Checkpoint(Frozen):
+    """A signed statement about every entry before this one. It is the entry right behind them, so it cannot be played again later.
+
+    Attributes:
+        size: how many entries it covers; its own position is `size + 1`.
+        root: root of the Merkle tree (RFC 6962) over their digests.
+        head: digest of the last of them.
+        key: the public key, `ed25519:` and base64.
+        note: what was signed, with its signature, as a signed note (C2SP tlog-checkpoint).
+    """
+
+    id: str
+    at: str
+    size: int
+    root: str
+    head: str
+    key: str
+    note: str
+
+
+class Hold(Frozen):
+    """A legal hold: content that must not be erased. The latest word on a subject counts.
+
+    Attributes:
+        subject: id of a judgement, or `*` for everything.
+        active: whether the hold begins or ends here.
+    """
+
+    id: str
+    at: str
+    subject: str
+    active: bool
+    reason: str
+    by: str = "unknown"
+
+
+class Erasure(Frozen):
+    """Content that was erased in the transaction that wrote this record. What was decided about it stays in the chain.
+
+    Attributes:
+        digests: salted digests of the erased contents, sorted.
+        rule: why: `retention` with the days that were in force, or `request`.
+        days: days in force by class; empty for a request.
+        reason: in words.
+    """
+
+    id: str
+    at: str
+    digests: tuple[str, ...]
+    rule: str
+    days: Mapping[str, float] = {}
+    reason: str = ""
+    by: str = "unknown"
+
+
+Record = Judgement | Correction | Proof | Promotion | Policy | Contract | Checkpoint | Hold | Erasure
 
 KINDS: Mapping[str, type[Frozen]] = {
     "judgement": Judgement,
@@ -155,6 +210,9 @@ KINDS: Mapping[str, type[Frozen]] = {
     "promotion": Promotion,
     "policy": Policy,
     "contract": Contract,
+    "checkpoint": Checkpoint,
+    "hold": Hold,
+    "erasure": Erasure,
 }
 
 

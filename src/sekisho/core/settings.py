@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .retention import retention_days
 
 ENV_PREFIX = "SEKISHO_"
 
@@ -36,12 +37,14 @@ class Spec:
         parse: turns text or a TOML value into the value; raises ValueError with what was expected.
         default: a value, or a function when it depends on the machine.
         help: one sentence for people.
+        secret: whether the value is never shown, not even a wrong one.
     """
 
     name: str
     parse: Callable[[Any], Any]
     default: Any
     help: str
+    secret: bool = False
 
     @property
     def env(self) -> str:
@@ -66,7 +69,19 @@ def _optional(value: Any) -> str | None:
 
 
 def _path(value: Any) -> Path:
-    return Path(_text(str(value))).expanduser().absolute()
+    try:
+        return Path(_text(str(value))).expanduser().absolute()
+    except RuntimeError:  # `~name` of a user who does not exist
+        raise ValueError("expected a path in a home folder that exists") from None
+
+
+def _optional_path(value: Any) -> Path | None:
+    return _path(value) if value else None
+
+
+def _retention(value: Any) -> str:
+    retention_days(str(value))
+    return str(value)
 
 
 def _choice(*valid: str) -> Callable[[Any], str]:
@@ -113,12 +128,18 @@ TABLE: tuple[Spec, ...] = (
     Spec("weights", _choice("f16", "q8_0"), "f16", "Which exported file the llamacpp engine serves."),
     Spec("host", _text, "127.0.0.1", "Address the server binds; anything but loopback needs `tokens`."),
     Spec("port", _whole(0, 65535), 8000, "Port the server binds; 0 takes a free one."),
-    Spec("tokens", _optional, None, "Comma-separated bearer tokens; empty means loopback clients need none."),
+    Spec(
+        "tokens",
+        _optional,
+        None,
+        "Comma-separated bearer tokens; empty means loopback clients need none.",
+        secret=True,
+    ),
     Spec(
         "device", _choice("cpu", "cuda"), "cpu", "Where the model runs; cuda that is absent ends the start."
     ),
     Spec("context", _whole(256, 1_048_576), 2048, "Tokens one request may use, prompt and answer together."),
-    Spec("slots", _whole(1, 64), 2, "Requests the engine works on at once."),
+    Spec("slots", _whole(1, 64), 2, "Texts the engine writes at once; one place more is kept for decisions."),
     Spec("threads", _whole(1, 256), 2, "Threads for engine and training."),
     Spec(
         "spare_slots",
@@ -178,6 +199,18 @@ TABLE: tuple[Spec, ...] = (
         "False-allow rate the ALLOW threshold must keep on calibration data.",
     ),
     Spec("confidence", _real(0.5, 0.9999), 0.95, "Confidence of that bound."),
+    Spec(
+        "witness",
+        _optional_path,
+        None,
+        "File on another path (best: another machine's) that checkpoints are also written to.",
+    ),
+    Spec(
+        "retention",
+        _retention,
+        "7",
+        "Days that content is kept, and exceptions by class, as in `7,chat=1,corrected=365`.",
+    ),
     Spec("log_level", _choice("debug", "info", "warning", "error"), "info", "How much the server prints."),
 )
 
@@ -258,7 +291,8 @@ def _settle(
     try:
         value = spec.parse(raw)
     except ValueError as e:
-        problems.append(f"{shown}: {e}, got {raw!r}")
+        got = "its value is not shown" if spec.secret else f"got {raw!r}"
+        problems.append(f"{shown}: {e}, {got}")
         sources.setdefault(name, source)
         return
     if name not in sources:

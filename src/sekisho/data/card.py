@@ -55,8 +55,8 @@ _LIMITS = """## What it is not good for
 - The labels are the authors' reading of `policies/default.toml`. Another house draws the line elsewhere: correct and retrain.
 - The votes behind `japanese_toxic` are two to four a row; its ESCALATE rows are disagreement, not policy.
 - `jailbreak` windows are labelled DENY for asking to drop rules; some ask for nothing harmful besides.
-- First turns of `instruction_ja` are also in the nano base's pretraining text (without any gate label), held-out ones included;
-  so are authored requests of training topics, and of no other topics.
+- First turns of `instruction_ja` are also in the nano base's pretraining text (without any gate label), held-out ones included.
+- The nano base's second stage has learnt to decide from authored requests of training topics, and of no other topics.
 - Author, tone and period are one: expect lower figures on requests as your own staff type them.
 """
 

@@ -19,7 +19,7 @@ FLAGS: dict[str, str] = {
     "DO_NOT_TRACK": "1",
     "ANONYMIZED_TELEMETRY": "False",
     "GRADIO_ANALYTICS_ENABLED": "False",
-    "WANDB_MODE": "offline",
+    "WANDB_MODE": "disabled",
     "BITSANDBYTES_NOWELCOME": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from sekisho.core.errors import LedgerError
+from sekisho.core.records import Record
 
-from .chain import Draft, Entry, Sealed
+from .chain import Draft, Entry, Head, Sealed
+
+Work = Callable[[sqlite3.Connection, Head], Sequence[Record]]
+"""Given the writer's open transaction and the head, does something in it and returns the records that say so. It may be run again
+when the transaction was rolled back, so it changes nothing but the database."""
 
 
 class Job:
-    """One caller's records on their way through the queue, then what became of them."""
+    """One caller's records on their way through the queue, then what became of them.
 
-    def __init__(self, drafts: list[Draft], sealed: tuple[Sealed, ...]) -> None:
-        self.drafts, self.sealed = drafts, sealed
+    Args:
+        work: run inside the transaction; its records come after `drafts`.
+    """
+
+    def __init__(
+        self, drafts: list[Draft], sealed: tuple[Sealed, ...] = (), work: Work | None = None
+    ) -> None:
+        self.drafts, self.sealed, self.work = drafts, sealed, work
         self.entries: list[Entry] | None = None
         self.error: Exception | None = None
         self.done = False

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from sekisho.core.errors import LedgerError
 
+from . import tree
+
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process before it gives up; with the engine's deadline it bounds an answer."""
 APPLICATION_ID = 0x53454B49
@@ -71,7 +73,17 @@ def _contents(db: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_entries, _contents)
+def _tree(db: sqlite3.Connection) -> None:
+    """Why: a proof about one entry must not read all of them. Existing entries get their blocks here; see `tree`."""
+    db.execute(
+        "CREATE TABLE tree (level INTEGER NOT NULL, place INTEGER NOT NULL, hash BLOB NOT NULL, "
+        "PRIMARY KEY (level, place)) STRICT, WITHOUT ROWID"
+    )
+    (size,) = db.execute("SELECT count(*) FROM entries").fetchone()
+    tree.grow(db, 0, size)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_entries, _contents, _tree)
 """Step n brings a file to version n (`user_version`). A released step is never edited; a change is a new step."""
 
 
@@ -96,8 +108,8 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         if mode != "ro":
             _enter_wal(db)
         db.execute("PRAGMA synchronous = FULL")
-        if mode == "ro":
-            db.execute("PRAGMA query_only = ON")
+        # Erased text must not live on in pages that were freed or moved.
+        db.execute("PRAGMA query_only = ON" if mode == "ro" else "PRAGMA secure_delete = ON")
         _check_durable(db, path)
     except BaseException:
         db.close()

@@ -9,28 +9,26 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sekisho.core.canonical import utc_now
-from sekisho.core.errors import ConflictError, InputError, LedgerError
+from sekisho.core.errors import InputError, LedgerError, SekishoError
 from sekisho.core.records import Record
 
-from . import schema
-from .chain import START, Draft, Entry, Head, Sealed, draft, link, seal, seal_digest
-from .commit import Job, Queue, closed_error
+from . import rows, schema, witness
+from .chain import Entry, Head, Sealed, draft, seal, seal_digest
+from .commit import Job, Queue, Work, closed_error
 from .verify import Verification, audit
 
 MAX_PAGE = 10_000
 """Most entries one call returns."""
 _IDLE_READERS = 8
-_SELECT = "SELECT seq, kind, id, at, body, prev, digest FROM entries "
-_INSERT = "INSERT INTO entries (seq, kind, id, at, body, prev, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
-# The same sealed content twice is the same row: its salt makes another content with that digest impossible.
-_KEEP = "INSERT INTO contents (digest, salt, body, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
+_REMEMBERED = 30.0
+"""Seconds for which a failed append speaks against the ledger; then it deserves another try."""
 _LAST_SEQ = (1 << 63) - 1
 
 
@@ -50,6 +48,13 @@ class Ledger:
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._failed: tuple[float, str] | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the latest append failed, for half a minute; None when it went well."""
+        at, why = self._failed or (-_REMEMBERED, None)
+        return why if time.monotonic() - at < _REMEMBERED else None
 
     @classmethod
     def open(cls, path: Path, read_only: bool = False) -> Ledger:
@@ -99,8 +104,7 @@ class Ledger:
             ConflictError: an id is already in the ledger, or twice in `records`.
             LedgerError: it is not known to be durable, so nothing may be released on it.
         """
-        if self._writer is None:
-            raise LedgerError(f"{self.path} was opened read-only.", "Open it for writing.")
+        self._require_writer()
         job = Job([draft(r) for r in records], tuple(sealed))
         for s in job.sealed:
             if seal_digest(s.salt, s.body.encode()) != s.digest:
@@ -109,10 +113,25 @@ class Ledger:
                 )
         return self._queue.run(job) if job.drafts or job.sealed else []
 
+    def act(self, work: Work) -> list[Entry]:
+        """Run `work` inside the writer's transaction and append the records it returns; all or nothing, durable when it returns.
+
+        Raises:
+            SekishoError: what `work` raised; nothing of it is written then.
+            LedgerError: as `append`.
+        """
+        self._require_writer()
+        return self._queue.run(Job([], work=work))
+
+    def _require_writer(self) -> None:
+        if self._writer is None:
+            raise LedgerError(f"{self.path} was opened read-only.", "Open it for writing.")
+
     def _commit(self, batch: list[Job]) -> None:
         """Commit a batch together; when it may be one caller's fault, each alone, so that only that one fails."""
         try:
             self._transact(batch)
+            self._failed = None
         except sqlite3.Error as e:
             if len(batch) > 1 and schema.of_one_caller(e):
                 for job in batch:
@@ -120,6 +139,7 @@ class Ledger:
                 return
             for job in batch:
                 job.error = schema.translated(e, self.path)
+            self._failed = time.monotonic(), str(batch[0].error)
 
     def _transact(self, batch: list[Job]) -> None:
         db = self._writer
@@ -127,12 +147,10 @@ class Ledger:
         written: list[tuple[Job, list[Entry]]] = []
         db.execute("BEGIN IMMEDIATE")
         try:
-            head = _read_head(db)
+            head = rows.head(db)
             for job in batch:
-                job.error = _conflict(db, job.drafts)
-                if job.error is None:
-                    entries = link(job.drafts, head)
-                    _insert(db, entries, job)
+                entries = _do(db, job, head)
+                if entries is not None:
                     head = Head(entries[-1].seq, entries[-1].digest) if entries else head
                     written.append((job, entries))
             db.execute("COMMIT")
@@ -141,6 +159,16 @@ class Ledger:
             raise
         for job, entries in written:
             job.entries = entries
+
+    @contextmanager
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Lend a read connection on which the ledger stands still, for several questions about one state."""
+        with self._reading() as db:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                schema.roll_back(db)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -175,8 +203,8 @@ class Ledger:
     def get(self, id: str) -> Entry | None:
         """Return the entry with that record id, or None."""
         with self._reading() as db:
-            row = db.execute(_SELECT + "WHERE id = ?", (id,)).fetchone()
-        return _entry(row) if row else None
+            row = db.execute(rows.SELECT + "WHERE id = ?", (id,)).fetchone()
+        return rows.entry(row) if row else None
 
     def entries(
         self,
@@ -209,9 +237,9 @@ class Ledger:
             wheres["seq < ?" if newest_first else "seq > ?"] = after
         where = f"WHERE {' AND '.join(wheres)}" if wheres else ""
         order = "DESC" if newest_first else "ASC"
-        sql = f"{_SELECT}{where} ORDER BY seq {order} LIMIT ?"
+        sql = f"{rows.SELECT}{where} ORDER BY seq {order} LIMIT ?"
         with self._reading() as db:
-            return [_entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
+            return [rows.entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
 
     def content(self, digest: str) -> Any | None:
         """Return the content a record's `content` digest names; None when it was erased or never kept (or is null).
@@ -230,7 +258,7 @@ class Ledger:
     def head(self) -> Head:
         """Return position and digest of the newest entry; keep them elsewhere too, as a witness against a cut tail."""
         with self._reading() as db:
-            return _read_head(db)
+            return rows.head(db)
 
     def count(self, kind: str | None = None) -> int:
         """Return how many entries there are, of one kind or in all."""
@@ -247,42 +275,28 @@ class Ledger:
         with self._reading() as db:
             return dict(db.execute(sql, (task,)).fetchall())
 
-    def verify(self) -> Verification:
-        """Distrust the whole file, on one snapshot, in constant memory; see `verify.audit`."""
+    def verify(self, witnessed: Path | None = None) -> Verification:
+        """Distrust the whole file, on one snapshot, in constant memory; see `verify.audit`.
+
+        Args:
+            witnessed: file of a witness to compare with.
+        """
         with self._reading() as db:
-            return audit(db)
+            return audit(db, witness.read(witnessed) if witnessed is not None else ())
 
 
-def _read_head(db: sqlite3.Connection) -> Head:
-    row = db.execute("SELECT seq, digest FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
-    return Head(*row) if row else START
-
-
-def _conflict(db: sqlite3.Connection, drafts: list[Draft]) -> ConflictError | None:
-    """The error of a job whose ids are taken, found before anything of it is written."""
-    seen: set[str] = set()
-    for d in drafts:
-        if d.id in seen or db.execute("SELECT 1 FROM entries WHERE id = ?", (d.id,)).fetchone():
-            return ConflictError(
-                f"The id {d.id} is already in the ledger.", "Use a fresh id; nothing was written."
-            )
-        seen.add(d.id)
-    return None
-
-
-def _insert(db: sqlite3.Connection, entries: list[Entry], job: Job) -> None:
-    rows = [
-        (e.seq, e.kind, e.id, e.at, d.text, e.prev, e.digest)
-        for e, d in zip(entries, job.drafts, strict=True)
-    ]
-    db.executemany(_INSERT, rows)
-    now = utc_now()
-    db.executemany(_KEEP, [(x.digest, x.salt, x.body, now) for x in job.sealed])
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    seq, kind, id, at, text, prev, digest = row
+def _do(db: sqlite3.Connection, job: Job, head: Head) -> list[Entry] | None:
+    """Write one job inside the transaction; None when it was refused, with the reason in the job and nothing written."""
+    job.error = None
+    db.execute("SAVEPOINT job")
     try:
-        return Entry(seq, kind, id, at, json.loads(text), prev, digest)
-    except ValueError as e:
-        raise LedgerError(f"Entry {seq} is not readable JSON.", "Run `sekisho audit verify`.") from e
+        records = job.work(db, head) if job.work is not None else ()
+        drafts = [*job.drafts, *(draft(r) for r in records)]
+        job.error = rows.conflict(db, drafts)
+        entries = rows.insert(db, drafts, job.sealed, head) if job.error is None else None
+    except SekishoError as e:
+        job.error, entries = e, None
+    if entries is None:
+        db.execute("ROLLBACK TO job")
+    db.execute("RELEASE job")
+    return entries

@@ -18,6 +18,11 @@ def serving(ledger: Ledger) -> Promotion | None:
     return cast("Promotion | None", _latest(ledger, "promotion"))
 
 
+def promotions(ledger: Ledger) -> list[Promotion]:
+    """Return every promotion and rollback, oldest first."""
+    return [cast(Promotion, e.record) for e in _all(ledger, "promotion")]
+
+
 def active_policy(ledger: Ledger) -> Policy | None:
     """Return the policy in force: the latest one; None before the first."""
     return cast("Policy | None", _latest(ledger, "policy"))
@@ -55,6 +60,12 @@ def proof(ledger: Ledger, id: str) -> Proof | None:
     return cast(Proof, entry.record) if entry is not None and entry.kind == "proof" else None
 
 
+def latest_proof(ledger: Ledger, candidate: str) -> Proof | None:
+    """Return the latest proof of a candidate, passed or not; None when there is none."""
+    found = [p for e in _all(ledger, "proof") if (p := cast(Proof, e.record)).candidate == candidate]
+    return found[-1] if found else None
+
+
 def decision_counts(ledger: Ledger, task: str) -> dict[str, int]:
     """Return how many judgements of a task released each decision, by decision."""
     return ledger.decision_counts(task)
@@ -65,8 +76,8 @@ def _latest(ledger: Ledger, kind: str) -> Record | None:
     return page[0].record if page else None
 
 
-def _all(ledger: Ledger, kind: str, task: str) -> Iterator[Entry]:
-    """Every entry of a kind and task, page by page."""
+def _all(ledger: Ledger, kind: str, task: str | None = None) -> Iterator[Entry]:
+    """Every entry of a kind, and of a task when it is given, page by page."""
     after = 0
     while page := ledger.entries(kind=kind, task=task, after=after, limit=_PAGE):
         yield from page

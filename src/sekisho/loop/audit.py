@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError, NotFoundError
@@ -11,9 +13,17 @@ from ..ledger.store import Ledger
 from ..ledger.verify import Verification
 
 
-def verify(ledger: Ledger) -> Verification:
-    """Recompute every digest and link of the ledger."""
-    return ledger.verify()
+def verify(ledger: Ledger, witness: Path | None = None) -> Verification:
+    """Recompute every digest and link of the ledger, and compare it with what a witness saw.
+
+    Raises:
+        LedgerError: the witness cannot be read.
+    """
+    found = ledger.verify(witness)
+    if witness is None or witness.exists() or not ledger.count("checkpoint"):
+        return found
+    gone = f"the witness {witness} is not there; if it was never written, take a checkpoint"
+    return replace(found, ok=False, problem="; ".join(filter(None, (found.problem, gone))))
 
 
 def show(

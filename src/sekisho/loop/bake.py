@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from ..core.canonical import digest_file, digest_json, folder_digest
-from ..core.errors import ConflictError
+from ..core.canonical import digest_file, digest_json, folder_digest, model_digest
+from ..core.errors import ConflictError, ShelfError
 from ..core.progress import Progress, Quiet
 from ..core.question import Frozen
 from ..core.records import Proof
@@ -19,11 +19,12 @@ from ..shelf import Release, write_json
 from ..train.fit import load_adapted
 from ..train.pretrain import fast_tokenizer
 from ..train.tokenizer import decision_ids
+from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
-from ..weights.bake import compare
 from ..weights.decision import DecisionMeta, write_decision_files
 from ..weights.gguf import export_gguf, verify_gguf
 from .finetune import base_folder, read_split
+from .making import making
 from .parts import Parts
 
 _PROMPTS = 64
@@ -44,12 +45,14 @@ class Baked(Frozen):
     certificate: Mapping[str, Any]
 
 
+@making
 def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Baked:
     """Bake the adapter of the newest passing proof, or a named one that has a passing proof.
 
     Raises:
         ConflictError: when there is no passing proof.
-        BakeError: when baked and gated model differ by more than 1e-5 in a logit or 1e-6 in KL.
+        BakeError: when baked and gated model differ by more than 1e-5 in a logit or 1e-6 in KL, computed in float64 with the float32
+            weights; or by more than rounding explains when computed in float32.
     """
     told = progress or Quiet()
     proof = passing_proof(parts, adapter)
@@ -71,6 +74,18 @@ def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = N
     return Baked(release=digest, folder=str(parts.shelf.path("releases", digest)), certificate=certificate)
 
 
+def kept_release(parts: Parts, proof: Proof) -> str | None:
+    """The newest whole release that was baked from a proof, by tagged digest; None when there is none."""
+    for folder in reversed(parts.shelf.all("releases")):
+        try:
+            _, release = parts.shelf.release(folder.name)
+        except ShelfError:
+            continue
+        if release.proof == proof.id:
+            return parts.shelf.digest_of("releases", folder)
+    return None
+
+
 def passing_proof(parts: Parts, adapter: str | None) -> Proof:
     """The newest passing proof, of a named adapter when one is given."""
     wanted = parts.shelf.digest_of("adapters", parts.shelf.get("adapters", adapter)) if adapter else None
@@ -89,8 +104,10 @@ def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
     plain, report = fold(gated, torch.float32)
     rows = read_split(parts, "holdout")
     chosen = rows[:: max(1, len(rows) // _PROMPTS)][:_PROMPTS]
-    found = compare(gated, plain, [decision_ids(tokenizer, e.state, e.question) for e in chosen])
-    found.check()
+    prompts = [decision_ids(tokenizer, e.state, e.question) for e in chosen]
+    found, exact = compare(gated, plain, prompts), compare(gated, plain, prompts, torch.float64)
+    exact.check()
+    found.check(MAX_ROUNDING)
     plain.save_pretrained(folder / "model")
     fast_tokenizer(tokenizer).save_pretrained(folder / "model")
     return {
@@ -98,7 +115,8 @@ def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
         "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),
         "prompts": len(chosen),
         "end_to_end": found.model_dump(),
-        "in": {"base": folder_digest(base), "adapter": folder_digest(source)},
+        "end_to_end_float64": exact.model_dump(),
+        "in": {"base": model_digest(base), "adapter": folder_digest(source)},
     }
 
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import digest_json, digest_text, folder_digest
-from ..core.errors import DataError
-from ..core.gate_prompt import DEFAULT_CONTRACT, gate_state, lang_of
+from pydantic import ValidationError
+
+from ..core.canonical import digest_json, model_digest
+from ..core.errors import DataError, ShelfError
 from ..core.progress import Progress, Quiet
-from ..core.question import Example, Frozen, gate_question
-from ..core.records import Correction
+from ..core.question import Example, Frozen
 from ..data import format as gateset
-from ..data.split import split_of
-from ..ledger import views
 from ..shelf import write_json
 from ..tasks.scope import fit_scope
 from ..train import fit as room
+from ..train.batches import encode
 from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from ..weights.adapter import save_adapter
+from .corrections import Filed, filed
 from .gather import data_folder
+from .making import making
 from .parts import Parts
 
 
@@ -33,6 +36,9 @@ class Candidate(Frozen):
         folder: the adapter on the shelf.
         run: folder with recipe, curves and checkpoints.
         corrections: ids of the corrections that were trained on.
+        calibration, held_out: corrections that calibrate and prove instead.
+        too_long: corrections over the recipe's `max_tokens`, not trained on.
+        conversations: corrections of several texts at once, not trained on.
     """
 
     adapter: str
@@ -42,10 +48,15 @@ class Candidate(Frozen):
     folder: str
     run: str
     corrections: tuple[str, ...]
+    calibration: int = 0
+    held_out: int = 0
+    too_long: int = 0
+    conversations: int = 0
 
 
+@making
 def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None = None) -> Candidate:
-    """Train an adapter from the training split and from corrections that fall into it. A stopped run goes on.
+    """Train an adapter from the training split and from corrections that fall into it. A stopped run goes on; a finished one is not repeated.
 
     Raises:
         DataError: when nothing was gathered yet.
@@ -54,23 +65,55 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     settings, told = parts.settings, progress or Quiet()
     chosen = read_recipe(find_recipe(recipe or settings.recipe, settings.share), Finetune)
     base = base_folder(parts)
-    training = training_examples(parts)
-    corrected = correction_examples(parts, "train")
-    examples = training + corrected
+    corrections = filed(parts)
+    corrected = _short_enough(corrections.splits["train"], base, chosen)
+    examples = training_examples(parts) + corrected
     made = {
-        "base": folder_digest(base),
+        "base": model_digest(base),
         "recipe": recipe_digest(chosen),
-        "data": digest_json([e.id for e in examples]),
+        "data": data_digest(examples),
     }
     run = settings.home / "runs" / f"{chosen.name}-{digest_json(made)[7:19]}"
     write_json(run / "recipe.json", {"recipe": chosen.model_dump(mode="json"), **made})
-    model, _ = room.fit(chosen, base, examples, run, _Curve(told, run))
-    folder, adapter = _shelve(parts, model, made, examples)
-    shutil.rmtree(run / "checkpoints", ignore_errors=True)
-    corrections = tuple(str(e.meta["correction"]) for e in corrected)
-    candidate = Candidate(adapter=adapter, folder=str(folder), run=str(run), corrections=corrections, **made)
+    shelved = _shelved(parts, run)
+    if shelved is None:
+        model, _ = room.fit(chosen, base, examples, run, _Curve(told, run))
+        shelved = _shelve(parts, model, made, examples)
+    folder, adapter = shelved
+    counts = _counts(corrections, corrected)
+    candidate = Candidate(adapter=adapter, folder=str(folder), run=str(run), **counts, **made)
     write_json(run / "candidate.json", candidate.model_dump())
+    shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return candidate
+
+
+def _shelved(parts: Parts, run: Path) -> tuple[Path, str] | None:
+    """The adapter that this very run has made already, if it is on the shelf as it was; it counts as the newest again."""
+    try:
+        adapter = Candidate.model_validate_json((run / "candidate.json").read_bytes()).adapter
+        folder = parts.shelf.get("adapters", adapter)
+        parts.shelf.digest_of("adapters", folder)
+    except (OSError, ValidationError, ShelfError):
+        return None
+    os.utime(folder)
+    return folder, adapter
+
+
+def _short_enough(examples: Sequence[Example], base: Path, recipe: Finetune) -> list[Example]:
+    tokenizer = room.load_tokenizer(base)
+    return [e for e in examples if len(encode(e, tokenizer)["input_ids"]) <= recipe.max_tokens]
+
+
+def _counts(corrections: Filed, trained: Sequence[Example]) -> dict[str, Any]:
+    """What became of the corrections, as fields of a Candidate."""
+    splits = corrections.splits
+    return {
+        "corrections": tuple(str(e.meta["correction"]) for e in trained),
+        "calibration": len(splits["calibration"]),
+        "held_out": len(splits["holdout"]),
+        "too_long": len(splits["train"]) - len(trained),
+        "conversations": corrections.conversations,
+    }
 
 
 def _shelve(parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Example]) -> tuple[Path, str]:
@@ -83,6 +126,11 @@ def _shelve(parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Examp
         write_json(folder / "made.json", made)
         digest = parts.shelf.keep("adapters", folder)
     return parts.shelf.path("adapters", digest), digest
+
+
+def data_digest(examples: Sequence[Example]) -> str:
+    """Digest of rows as a model learns them: id, state and label. A label that was overruled makes other data."""
+    return digest_json([[e.id, e.state, e.label] for e in examples])
 
 
 def base_folder(parts: Parts) -> Path:
@@ -104,54 +152,19 @@ def training_examples(parts: Parts) -> list[Example]:
     return read_split(parts, "train")
 
 
-def correction_examples(parts: Parts, split: str) -> list[Example]:
-    """The gate's corrections that belong to a split, the latest word on each text; erased texts are left out.
-
-    A corrected text's split is decided by its own digest, so a correction that proves a model was never trained on.
-    """
-    latest: dict[str, Example] = {}
-    for correction in views.corrections_for(parts.ledger, "gate"):
-        content = parts.ledger.content(correction.content) if correction.content else None
-        for text in _texts(content):
-            latest[text] = _example(correction, text, str((content or {}).get("contract", DEFAULT_CONTRACT)))
-    return [e for e in latest.values() if split_of(e.group) == split]
-
-
-def _texts(content: object) -> list[str]:
-    """The text a correction is about. A conversation of several texts is left out: its label is of the whole."""
-    if not isinstance(content, dict):
-        return []
-    texts = content.get("requests") or [content.get("state")]
-    return [t for t in texts if isinstance(t, str)] if len(texts) == 1 else []
-
-
-def _example(correction: Correction, text: str, contract: str) -> Example:
-    lang = lang_of(text)
-    return Example(
-        id=digest_text(f"correction:{text}"),
-        state=gate_state(text, lang, contract),
-        question=gate_question(),
-        label=correction.label,
-        group=digest_text(text),
-        meta={
-            "text": text,
-            "lang": lang,
-            "domain": contract,
-            "source": "corrections",
-            "correction": correction.id,
-        },
-    )
-
-
 class _Curve:
-    """Shows progress and keeps the loss curve beside the run."""
+    """Shows progress and keeps the loss curve beside the run. A run that goes on goes on with its curve, from where it was resumed."""
 
     def __init__(self, progress: Progress, run: Path) -> None:
-        self._progress, self._run = progress, run
+        self._progress = progress
+        self._file = run / "curve.json"
+        self._before = json.loads(self._file.read_bytes()) if self._file.is_file() else []
         self._points: list[dict[str, float]] = []
 
     def __call__(self, numbers: dict[str, float]) -> None:
+        if not self._points:
+            self._points = [p for p in self._before if p["step"] < numbers["step"]]
         self._points.append(numbers)
         note = f"loss {numbers['loss']:.3f}" if "loss" in numbers else ""
         self._progress.step("finetune", int(numbers["step"]), int(numbers["steps"]), note)
-        write_json(self._run / "curve.json", self._points)
+        write_json(self._file, self._points)

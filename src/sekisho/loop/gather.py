@@ -7,9 +7,11 @@ from typing import Any
 
 from ..data import gateset
 from ..data.format import Manifest
+from .making import making
 from .parts import Parts
 
 
+@making
 def gather(parts: Parts, evaluation_file: Path | None = None, progress: Any = None) -> Manifest:
     """Build the gate's data set under `home`/data/gate; the same seed and bundle give the same digests.
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..ledger.store import Ledger
 from ..tasks import gate
 from ..tasks.gate import Reading
 from .entries import Asked, Serving, check_scores, gate_entry, kept, question_entry, raw_probabilities
+from .queues import place
 
 _GRACE_SECONDS = 0.25
 """Engines keep the deadline themselves; one that does not is cut off so much later."""
@@ -88,10 +90,14 @@ class Judge:
     async def _gated(
         self, requests: Sequence[str], contract: str, links: Mapping[str, str], lane: Lane
     ) -> Judgement:
-        """Judge several texts of one conversation by the strictest of their readings."""
+        """Judge several texts of one conversation by the strictest of their readings.
+
+        They are also read joined, as one text: a request may be split so that no part of it says anything.
+        """
         with self._place("gate", lane):
             serving, start = self.serving, time.monotonic()
-            readings, scored = await self._read(serving, requests, contract, lane)
+            whole = ["\n".join(requests)] if len(requests) > 1 else []
+            readings, scored = await self._read(serving, [*requests, *whole], contract, lane)
             reading = gate.strictest(readings)
             record = gate_entry(serving, reading, requests[-1], contract, links)
             raw, tokens = scored.get(readings.index(reading), ({}, 0))
@@ -102,11 +108,17 @@ class Judge:
     async def _read(
         self, serving: Serving, requests: Sequence[str], contract: str, lane: Lane
     ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
-        """One reading a text, and the raw probabilities and token counts of those the engine answered."""
+        """One reading a text, and the raw probabilities and token counts of those the engine answered.
+
+        Once the time is up, one ESCALATE stands for every text that is left: the engine has others to answer.
+        """
         readings: list[Reading] = []
         scored: dict[int, tuple[dict[str, float], int]] = {}
         until = time.monotonic() + self._deadlines[lane]
         for i, request in enumerate(requests):
+            if i and time.monotonic() >= until:
+                readings.append(gate.unread(EngineTimeoutError.code))
+                break
             state, question = gate.ask(request, contract)
             try:
                 left = until - time.monotonic()
@@ -273,28 +285,5 @@ class Judge:
                 metrics.REASONS.labels(reason).inc()
         return kept
 
-    def _place(self, task: str, lane: Lane) -> _Place:
-        return _Place(self, task, lane)
-
-
-class _Place:
-    """A place in a lane's bounded queue, and the clock of one request."""
-
-    def __init__(self, judge: Judge, task: str, lane: Lane) -> None:
-        self._judge, self._task, self._lane = judge, task, lane
-
-    def __enter__(self) -> None:
-        if self._judge._open[self._lane] >= self._judge._queues[self._lane]:
-            metrics.REFUSED.inc()
-            seconds = self._judge.serving.retry_after(self._lane)
-            raise OverloadedError("Too many requests wait.", "Try again after the stated seconds.", seconds)
-        self._move(1)
-        self._start = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._move(-1)
-        metrics.JUDGE_SECONDS.labels(self._task).observe(time.monotonic() - self._start)
-
-    def _move(self, by: int) -> None:
-        self._judge._open[self._lane] += by
-        metrics.WAITING.set(sum(self._judge._open.values()))
+    def _place(self, task: str, lane: Lane) -> AbstractContextManager[None]:
+        return place(task, lane, self._queues[lane], self._open, self.serving.retry_after)

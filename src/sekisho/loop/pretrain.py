@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import digest_file, digest_json, digest_text, folder_digest
+from ..core.canonical import digest_file, digest_json, digest_text
+from ..core.errors import TrainingError
+from ..core.gate_prompt import LANGS
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
 from ..data.corpus import Document, read_corpus
+from ..data.format import write_file
 from ..data.gateset import assemble
 from ..shelf import write_json
 from ..train.bits import NgramModel, model_bits, xz_bits
 from ..train.recipe import Pretrain, find_recipe, read_recipe, recipe_digest
+from .making import making
+from .model_card import render
 from .parts import Parts
 
 _SAMPLE = 300_000
@@ -26,18 +32,19 @@ class PretrainResult(Frozen):
 
     Attributes:
         folder: the model folder.
-        digest: its digest.
+        weights: digest of its weights.
         bits: held-out bits per character by language, for `model`, `ngram` and `xz`.
         corpus: digest, documents and characters of what was trained on.
     """
 
     folder: str
-    digest: str
+    weights: str
     recipe: str
     bits: Mapping[str, Mapping[str, float]]
     corpus: Mapping[str, Any]
 
 
+@making
 def pretrain(
     parts: Parts, recipe: str, out: Path | None = None, progress: Progress | None = None
 ) -> PretrainResult:
@@ -45,28 +52,46 @@ def pretrain(
 
     Args:
         recipe: a path, or a name under `share`/recipes.
-        out: run folder; `home`/runs/<name> by default.
+        out: run folder; by default one under `home`/runs named by recipe and text, so that another recipe never goes on from this run.
+
+    Raises:
+        TrainingError: when `out` holds a run of another recipe or text.
     """
     from ..train import pretrain as room
 
     told = progress or Quiet()
     chosen = read_recipe(find_recipe(recipe, parts.settings.share), Pretrain)
     documents = list(read_corpus(parts.settings.share / "data"))
-    run = out or parts.settings.home / "runs" / chosen.name
+    corpus = corpus_summary(documents)
+    run = _run_folder(parts, chosen, corpus["digest"], out)
     decisions = base_decisions(parts) if chosen.decisions.epochs else []
     folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)])
     write_json(folder / "made.json", {"gate_sources": BASE_SOURCES if decisions else []})
     told.step("measure", 0, 1)
     result = PretrainResult(
         folder=str(folder),
-        digest=folder_digest(folder),
+        weights=digest_file(folder / "model.safetensors"),
         recipe=recipe_digest(chosen),
         bits=measure(folder, documents),
-        corpus=corpus_summary(documents),
+        corpus=corpus,
     )
     write_json(run / "result.json", result.model_dump())
+    card = render(chosen, result.model_dump(), folder, model_figures(run / "language", documents))
+    write_file(folder / "README.md", card.encode())
     told.step("measure", 1, 1)
     return result
+
+
+def _run_folder(parts: Parts, recipe: Pretrain, corpus: str, out: Path | None) -> Path:
+    """The folder of the first stage's run: what the second stage does not change decides."""
+    first = recipe.model_dump(mode="json", exclude={"decisions"})
+    key = digest_json({"recipe": first, "corpus": corpus})
+    run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"
+    mark = run / "run.json"
+    if mark.is_file() and json.loads(mark.read_bytes())["key"] != key:
+        raise TrainingError(f"{run} holds a run of another recipe or text.", "Give another --out.")
+    write_json(mark, {"key": key, "recipe": first, "corpus": corpus})
+    return run
 
 
 def base_decisions(parts: Parts) -> list[Example]:
@@ -75,25 +100,36 @@ def base_decisions(parts: Parts) -> list[Example]:
     return [e for e in splits["train"] if e.meta["source"] in BASE_SOURCES]
 
 
+def model_figures(folder: Path, documents: Sequence[Document]) -> dict[str, dict[str, float]]:
+    """Bits per character of a model alone on the held-out running text, by language."""
+    from ..train.fit import load_base
+
+    model, tokenizer = load_base(folder)
+    found: dict[str, dict[str, float]] = {}
+    for lang in LANGS:
+        _, held = held_out(documents, lang)
+        bits = round(model_bits(model, tokenizer, held), 4)
+        found[lang] = {"model": bits, "characters": sum(map(len, held))}
+    return found
+
+
+def held_out(documents: Sequence[Document], lang: str) -> tuple[list[str], list[str]]:
+    """Running text of a language: all that is trained on, and of the rest at most 300,000 characters."""
+    text = [d for d in documents if d.sort == "text" and d.lang == lang]
+    held = _cut([d.text for d in text if d.held_out()], _SAMPLE)
+    return [d.text for d in text if not d.held_out()], held
+
+
 def measure(folder: Path, documents: Sequence[Document]) -> dict[str, dict[str, float]]:
     """Bits per character on held-out running text, by language, for the model, character 5-grams and xz.
 
     The n-gram model and xz see all training text of that language; the held-out text is cut to 300,000 characters.
     """
-    from ..train.fit import load_base
-
-    model, tokenizer = load_base(folder)
-    found: dict[str, dict[str, float]] = {}
-    for lang in ("ja", "en"):
-        text = [d for d in documents if d.sort == "text" and d.lang == lang]
-        training = [d.text for d in text if not d.held_out()]
-        held = _cut([d.text for d in text if d.held_out()], _SAMPLE)
-        found[lang] = {
-            "model": round(model_bits(model, tokenizer, held), 4),
-            "ngram": round(NgramModel().fit(training).bits(held), 4),
-            "xz": round(xz_bits(training, held), 4),
-            "characters": sum(map(len, held)),
-        }
+    found = model_figures(folder, documents)
+    for lang, row in found.items():
+        training, held = held_out(documents, lang)
+        row["ngram"] = round(NgramModel().fit(training).bits(held), 4)
+        row["xz"] = round(xz_bits(training, held), 4)
     return found
 
 
@@ -115,8 +151,3 @@ def corpus_summary(documents: Sequence[Document]) -> dict[str, Any]:
         row["characters"] += len(d.text) + sum(len(t) for _, t in d.turns)
     whole = digest_json([digest_text(d.model_dump_json()) for d in documents])
     return {"digest": whole, "sources": sources}
-
-
-def files_of(folder: Path) -> dict[str, str]:
-    """Digest of every file of a model folder, by name."""
-    return {p.name: digest_file(p) for p in sorted(folder.iterdir()) if p.is_file()}

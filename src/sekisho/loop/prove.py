@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..core.canonical import digest_json, new_id, utc_now
@@ -16,11 +18,13 @@ from ..proof.comparison import Comparison, compare
 from ..proof.measures import Scored
 from ..proof.report import build_report
 from ..proof.verdict import Section
-from ..shelf import read_release, write_json
+from ..shelf import write_json
 from ..tasks.scope import Scope
 from ..train.batches import score_examples
-from ..train.fit import load_adapted
-from .finetune import base_folder, correction_examples, read_split, training_examples
+from ..train.fit import load_adapted, load_base
+from .corrections import filed
+from .finetune import base_folder, data_digest, read_split, training_examples
+from .making import making
 from .parts import Parts
 
 
@@ -41,10 +45,11 @@ class Scores:
         return measures.evaluate(rows, self.calibration.temperature, self.threshold.tau)
 
 
+@making
 def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Proof:
     """Prove an adapter, the newest by default, and write the proof into the ledger, passed or not.
 
-    The hold-out is the gathered one plus reviewed corrections that were never trained on. The serving model is scored on the same rows.
+    Calibration and hold-out are the gathered ones plus reviewed corrections that were never trained on. The serving model is scored on the same rows.
 
     Raises:
         ShelfError, DataError: when there is no adapter or nothing was gathered.
@@ -63,16 +68,44 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     return proof
 
 
+def kept_proof(parts: Parts, adapter: str) -> Proof | None:
+    """The latest proof of an adapter, if it passed and a new one would be on the same rows, beside the same release, by the same bounds."""
+    proof, now, settings = (
+        views.latest_proof(parts.ledger, adapter),
+        views.serving(parts.ledger),
+        parts.settings,
+    )
+    if proof is None or not proof.passed or proof.base != (now.release if now else None):
+        return None
+    try:
+        whole = json.loads(_file(parts, proof.id).read_bytes())
+    except (OSError, ValueError):
+        return None
+    bounds = (whole["threshold"]["alpha"], whole["threshold"]["confidence"])
+    same = digest_json(whole) == proof.report and bounds == (settings.alpha, settings.confidence)
+    return proof if same and proof.data == digest_json(_digests(gather_splits(parts))) else None
+
+
+def _file(parts: Parts, proof: str) -> Path:
+    place: Path = parts.settings.home / "proofs" / f"{proof}.json"
+    return place
+
+
+def _digests(splits: Mapping[str, Sequence[Example]]) -> dict[str, str]:
+    return {name: data_digest(rows) for name, rows in splits.items()}
+
+
 def _newest(parts: Parts) -> Any:
     found = parts.shelf.all("adapters")
     return found[-1] if found else parts.shelf.get("adapters", "")
 
 
 def gather_splits(parts: Parts) -> dict[str, list[Example]]:
-    """Everything that is never trained on: calibration, holdout (with held-out corrections) and, if gathered, evaluation."""
+    """Everything that is never trained on: calibration and holdout, each with its corrections, and, if gathered, evaluation."""
+    corrections = filed(parts).splits
     return {
-        "calibration": read_split(parts, "calibration"),
-        "holdout": read_split(parts, "holdout") + correction_examples(parts, "holdout"),
+        "calibration": read_split(parts, "calibration") + corrections["calibration"],
+        "holdout": read_split(parts, "holdout") + corrections["holdout"],
         "evaluation": read_split(parts, "evaluation"),
     }
 
@@ -81,27 +114,47 @@ def score_adapter(parts: Parts, adapter: str, splits: Mapping[str, Sequence[Exam
     """Score splits with base and adapter as trained (gates not yet folded), with the adapter's own scope as guard."""
     folder = parts.shelf.get("adapters", adapter)
     model, tokenizer = load_adapted(base_folder(parts), folder)
-    scope = Scope.model_validate_json((folder / "scope.json").read_bytes())
-    return score_model(parts, model, tokenizer, scope, splits)
+    return score_model(parts, model, tokenizer, _scope(folder), splits)
+
+
+def score_release(parts: Parts, release: str, splits: Mapping[str, Sequence[Example]]) -> Scores:
+    """Score splits with a release's own plain weights and scope, whatever has become of base and adapter since.
+
+    Raises:
+        ShelfError: when the release is missing or its files have changed.
+    """
+    folder, _ = parts.shelf.release(release)
+    model, tokenizer = load_base(folder / "model")
+    return score_model(parts, model, tokenizer, _scope(folder), splits)
+
+
+def _scope(folder: Path) -> Scope:
+    return Scope.model_validate_json((folder / "scope.json").read_bytes())
 
 
 def score_model(
     parts: Parts, model: Any, tokenizer: Any, scope: Scope, splits: Mapping[str, Sequence[Example]]
 ) -> Scores:
-    """Score splits with a loaded model, then fit temperature and threshold on the calibration split alone."""
-    reader = scope.reader()
+    """Score splits with a loaded model, then fit temperature and threshold on the calibration split alone.
+
+    A row that does not fit the context is ESCALATE, as it is when serving.
+    """
+    reader, context = scope.reader(), parts.settings.context
     scored: dict[str, list[Scored]] = {}
     for name, examples in splits.items():
-        logprobs = dict(score_examples(model, tokenizer, examples))
+        logprobs = dict(score_examples(model, tokenizer, examples, context=context))
         guards = [("unfamiliar",) if reader.unfamiliar(str(e.meta["text"])) else () for e in examples]
-        scored[name] = [_scored(e, logprobs[i], guards[i]) for i, e in enumerate(examples)]
-    fitted = calibration.fit(scored["calibration"], _digest(splits["calibration"]))
+        scored[name] = [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
+    fitted = calibration.fit(scored["calibration"], data_digest(splits["calibration"]))
     settings = parts.settings
     bound = threshold.choose(scored["calibration"], fitted.temperature, settings.alpha, settings.confidence)
     return Scores(fitted, bound, scored)
 
 
-def _scored(example: Example, logprobs: Sequence[float], guards: tuple[str, ...]) -> Scored:
+def _scored(example: Example, logprobs: Sequence[float] | None, guards: tuple[str, ...]) -> Scored:
+    if logprobs is None:
+        guards = ("too_large", *guards)
+        return Scored(example.id, example.label, measures.UNANSWERED, guards, example.meta)  # type: ignore[arg-type]
     by_key = dict(zip(example.question.keys, logprobs, strict=True))
     three = (by_key["ALLOW"], by_key["DENY"], by_key["ESCALATE"])
     return Scored(example.id, example.label, three, guards, example.meta)  # type: ignore[arg-type]
@@ -116,7 +169,7 @@ def baseline_scores(
         [_labelled(e) for e in training],
         [_labelled(e) for e in splits["calibration"]],
         {name: [_labelled(e) for e in rows] for name, rows in splits.items()},
-        _digest(splits["calibration"]),
+        data_digest(splits["calibration"]),
         alpha=settings.alpha,
         confidence=settings.confidence,
     )
@@ -124,10 +177,6 @@ def baseline_scores(
 
 def _labelled(example: Example) -> baseline.Labelled:
     return baseline.Labelled(example.id, str(example.meta["text"]), example.label, example.meta)  # type: ignore[arg-type]
-
-
-def _digest(examples: Sequence[Example]) -> str:
-    return digest_json([e.id for e in examples])
 
 
 def sections(mine: Scores, rival: baseline.BaselineRun) -> list[Section]:
@@ -157,8 +206,8 @@ def _comparison(parts: Parts, mine: Scores, splits: Mapping[str, Sequence[Exampl
     promotion: Promotion | None = views.serving(parts.ledger)
     if promotion is None:
         return None
-    release = read_release(parts.shelf.get("releases", promotion.release))
-    serving = score_adapter(parts, release.adapter, splits)
+    _, release = parts.shelf.release(promotion.release)
+    serving = score_release(parts, promotion.release, {k: splits[k] for k in ("calibration", "holdout")})
     labels = {r.id: r.label for r in mine.splits["holdout"]}
     theirs = measures.decisions(serving.splits["holdout"], release.temperatures["choice"], release.threshold)
     return compare(labels, mine.released("holdout"), theirs)
@@ -193,12 +242,12 @@ def _record(
 ) -> Proof:
     """Put the whole proof on the shelf and its record into the ledger."""
     promotion = views.serving(parts.ledger)
-    data = {name: _digest(rows) for name, rows in splits.items()}
+    data = _digests(splits)
     whole = document(
         mine, rival, found, {"candidate": candidate, **{f"data {k}": v for k, v in data.items()}}
     )
     identity = new_id("prf")
-    write_json(parts.settings.home / "proofs" / f"{identity}.json", whole)
+    write_json(_file(parts, identity), whole)
     holdout = mine.measured(mine.splits["holdout"])
     record = Proof(
         id=identity,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import canonical_json, digest_json
+from ..core.canonical import canonical_json, digest_json, model_digest
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
 from ..data.format import write_file
@@ -16,12 +16,13 @@ from ..proof import verdict
 from ..proof.measures import Scored
 from ..proof.report import render_html, short_card
 from ..proof.verdict import Section
-from ..shelf import read_release, write_json
+from ..shelf import write_json
 from ..tasks.scope import fit_scope
 from ..train import fit as room
 from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from . import gather as gathering
-from .finetune import base_folder, training_examples
+from .finetune import base_folder, data_digest, training_examples
+from .making import making
 from .parts import Parts
 from .prove import (
     Scores,
@@ -31,6 +32,7 @@ from .prove import (
     measured,
     score_adapter,
     score_model,
+    score_release,
     sections,
 )
 
@@ -43,6 +45,7 @@ class ReportPaths(Frozen):
     short: tuple[str, ...]
 
 
+@making
 def report(
     parts: Parts,
     evaluation_file: Path | None = None,
@@ -59,12 +62,11 @@ def report(
     if evaluation_file is not None:
         gathering.gather(parts, evaluation_file)
     splits = gather_splits(parts)
-    adapter = _adapter(parts)
-    mine = score_adapter(parts, adapter, splits)
+    candidate, mine = _scored(parts, splits)
     rival = baseline_scores(parts, training_examples(parts), splits)
     more = _left_out(parts, splits, told) if leave_one_out else []
     found = verdict.judge([*sections(mine, rival), *more])
-    whole = document(mine, rival, found, {"candidate": adapter}, more)
+    whole = document(mine, rival, found, {"candidate": candidate}, more)
     folder = parts.settings.home / "reports"
     write_json(folder / "report.json", whole)
     write_file(folder / "report.html", render_html(whole).encode())
@@ -75,12 +77,15 @@ def report(
     )
 
 
-def _adapter(parts: Parts) -> str:
+def _scored(parts: Parts, splits: Mapping[str, Sequence[Example]]) -> tuple[str, Scores]:
+    """The adapter the card is about and its scores: as it serves in its release, else the newest on the shelf."""
     promotion = views.serving(parts.ledger)
     if promotion is not None:
-        return read_release(parts.shelf.get("releases", promotion.release)).adapter
+        _, release = parts.shelf.release(promotion.release)
+        return release.adapter, score_release(parts, promotion.release, splits)
     found = parts.shelf.all("adapters")
-    return found[-1].name if found else parts.shelf.get("adapters", "").name
+    adapter = (found[-1] if found else parts.shelf.get("adapters", "")).name
+    return adapter, score_adapter(parts, adapter, splits)
 
 
 def _left_out(parts: Parts, splits: Mapping[str, Sequence[Example]], told: Progress) -> list[Section]:
@@ -116,9 +121,8 @@ def _without(
     rest = [e for e in training if e.meta["source"] != source]
     unseen = [e for rows in (training, *splits.values()) for e in rows if _is_bare(e, source)]
     calibration = [e for e in splits["calibration"] if e.meta["source"] != source]
-    key = digest_json(
-        [recipe_digest(recipe), str(base_folder(parts).name), *(e.id for e in [*rest, *unseen])]
-    )
+    data = data_digest([*rest, *calibration, *unseen])
+    key = digest_json([recipe_digest(recipe), model_digest(base_folder(parts)), data])
     run = settings.home / "runs" / f"without-{source}-{key[7:19]}"
     kept = run / "section.json"
     if kept.is_file():

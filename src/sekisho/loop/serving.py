@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,6 +23,8 @@ from .judge import Judge
 from .parts import Parts
 
 _POLL_SECONDS = 1.0
+_LONGEST_PAUSE = 60.0
+"""Most seconds between two tries of a release that cannot be taken up; each try reads all of it."""
 
 _log = logging.getLogger("sekisho.serving")
 
@@ -69,9 +72,10 @@ async def start_serving(parts: Parts) -> Serving:
         raise ConflictError(
             "Nothing is promoted yet.", "Run `sekisho up`, or `sekisho promote` after a passing proof."
         )
-    folder, release = parts.shelf.release(promotion.release)
-    scope = _scope(folder)
-    engine = parts.engine_for(folder, release)
+    # In threads, as every byte of the release is read, and a server may be answering meanwhile.
+    folder, release = await asyncio.to_thread(parts.shelf.release, promotion.release)
+    scope = await asyncio.to_thread(lambda: _scope(folder).reader())
+    engine = await asyncio.to_thread(parts.engine_for, folder, release)
     await engine.start()
     return Serving(
         engine=engine,
@@ -79,7 +83,7 @@ async def start_serving(parts: Parts) -> Serving:
         policy=policy_of(parts.policy_document),
         temperatures=release.temperatures,
         threshold=release.threshold,
-        scope=scope.reader(),
+        scope=scope,
     )
 
 
@@ -114,6 +118,8 @@ class PromotionWatch:
         self._task: asyncio.Task[None] | None = None
         self._old: set[asyncio.Task[None]] = set()
         self.problem: str | None = None
+        self._failed: str | None = None
+        self._failures, self._not_before = 0, 0.0
 
     def start(self) -> None:
         """Begin to watch, in the running event loop."""
@@ -135,7 +141,6 @@ class PromotionWatch:
             await asyncio.sleep(_POLL_SECONDS)
             try:
                 await self.look()
-                self.problem = None
             except SekishoError as e:
                 self.problem = str(e)
             except Exception as e:  # the watch must outlive whatever a broken release does to it
@@ -146,14 +151,28 @@ class PromotionWatch:
         """Take up the latest promotion if it is another one; return whether it was."""
         promotion = await asyncio.to_thread(views.serving, self._parts.ledger)
         if promotion is None or promotion.release == self._judge.serving.stamp.model_digest:
+            self.problem = self._failed = None
             return False
-        new, old = await start_serving(self._parts), self._judge.serving
-        self._judge.serving = new
+        if promotion.release == self._failed and time.monotonic() < self._not_before:
+            return False
+        try:
+            new = await start_serving(self._parts)
+        except Exception:
+            self._put_off(promotion.release)
+            raise
+        old, self._judge.serving = self._judge.serving, new
+        self.problem = self._failed = None
         metrics.PROMOTIONS.labels(str(promotion.rollback).lower()).inc()
         task = asyncio.create_task(self._retire(old))
         self._old.add(task)
         task.add_done_callback(self._old.discard)
         return True
+
+    def _put_off(self, release: str) -> None:
+        """Try a release again later, each time twice as late; another release is tried at once."""
+        self._failures = self._failures + 1 if release == self._failed else 1
+        self._failed = release
+        self._not_before = time.monotonic() + min(_POLL_SECONDS * 2**self._failures, _LONGEST_PAUSE)
 
     async def _retire(self, old: Serving) -> None:
         """Stop an engine once its requests are done, at the latest after the drain time."""

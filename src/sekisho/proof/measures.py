@@ -25,6 +25,8 @@ ALLOW, ESCALATE, DENY = range(3)
 
 _STRICT = [OPTIONS.index(d) for d in DECISIONS]
 GROUPS = ("lang", "source", "domain", "stratum")
+UNANSWERED = (math.log(1 / 3), math.log(1 / 3), math.log(1 / 3) + 1e-3)
+"""Scores of a row no answer came for: they say nothing, and ESCALATE is the likeliest at every temperature."""
 CURVE = (*(round(0.34 + 0.02 * i, 2) for i in range(33)), 0.99, 0.995, 0.999, NOTHING)
 
 
@@ -61,7 +63,7 @@ class Scored:
         ):
             raise ProofError(
                 f"Row {self.id} has the scores {self.logprobs}, not three log-probabilities.",
-                "Give an unreadable answer equal scores and a guard, so that it escalates.",
+                "Give what was not answered UNANSWERED, so that it escalates.",
             )
 
 

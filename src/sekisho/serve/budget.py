@@ -72,7 +72,7 @@ class Plan:
 
     Attributes:
         context: tokens of one slot.
-        slots: all of them, spare ones included.
+        slots: all of them, spare and kept ones included.
         kv_type: f32, f16, q8_0 or q4_0.
         flash_attention: needs no table of every token against every other.
         device: cpu or cuda.

@@ -36,7 +36,7 @@ class Lanes:
 
     Args:
         engine: the backend; nobody else may give it work.
-        rules: how the slots are shared out. The backend serves `slots + spare` slots.
+        rules: how the slots are shared out. The backend serves `slots + spare + kept` slots.
     """
 
     def __init__(self, engine: Backend, rules: Rules) -> None:
@@ -100,7 +100,7 @@ class Lanes:
 
         if not questions:
             return []
-        async with aclosing(self._through(lane, timeout, run)) as results:
+        async with aclosing(self._through(lane, timeout, run, decision=True)) as results:
             answer: list[OptionScores] = await anext(results)
         return answer
 
@@ -154,13 +154,15 @@ class Lanes:
 
     # A request's way through
 
-    async def _through(self, lane: Lane, timeout: float, run: Run) -> AsyncGenerator[Any]:
+    async def _through(
+        self, lane: Lane, timeout: float, run: Run, decision: bool = False
+    ) -> AsyncGenerator[Any]:
         """Queue a request and yield what it gives, until its deadline. Closing this takes it out wherever it is."""
         now = asyncio.get_running_loop().time()
         job = Job(next(self._ids), lane, now, deadline_in(timeout), run)
         self._jobs[job.id] = job
         try:
-            self._do(self._schedule.arrived(job.id, lane, now))
+            self._do(self._schedule.arrived(job.id, lane, now, decision))
             while True:
                 given = await by(job.deadline, job.out.get())
                 if isinstance(given, BaseException):

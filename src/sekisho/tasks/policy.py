@@ -101,7 +101,21 @@ def policy_of(document: Mapping[str, Any]) -> GatePolicy:
             f"The policy lacks decision_clause for {sorted(missing) or 'none'} or desks.default.",
             "See docs/policy.md for a complete example.",
         )
+    _check_answers(policy)
     return policy
+
+
+def _check_answers(policy: GatePolicy) -> None:
+    """Fill every answer in once: a brace too many would otherwise be found by the first person who is refused."""
+    for decision in ("ESCALATE", "DENY"):
+        for lang in ("ja", "en"):
+            try:
+                policy.answer(decision, lang, id="jdg", target="desk", clause="clause")
+            except (LookupError, ValueError, AttributeError, TypeError) as e:
+                raise DataError(
+                    f"The policy's answers.{decision.lower()}.{lang} cannot be filled in: {e}.",
+                    "Use {id}, {target} and {clause}; write {{ and }} for a plain brace.",
+                ) from e
 
 
 def document_digest(document: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..core.errors import TooLargeError
 from ..core.prompt import END
 from ..core.question import Example
 from .tokenizer import decision_ids, label_ids, special_id
@@ -103,16 +102,12 @@ def score_examples(
     """Score every example's options in float32, longest first so that padding is small.
 
     Yields:
-        (index of the example, natural-log probabilities over its options).
-
-    Raises:
-        TooLargeError: for an example over the context; nothing is cut.
+        (index of the example, natural-log probabilities over its options). One that does not fit the context is passed over, not cut.
     """
     model.eval()
     rows = [encode(e, tokenizer) for e in examples]
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]["input_ids"]))
-    if order and len(rows[order[0]]["input_ids"]) >= context:
-        raise TooLargeError(f"An example is longer than the context of {context} tokens.", "Shorten it.")
+    fitting = [i for i, row in enumerate(rows) if len(row["input_ids"]) < context]
+    order = sorted(fitting, key=lambda i: -len(rows[i]["input_ids"]))
     collate = Collator(special_id(tokenizer, END))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
+from ..core.canonical import digest_json
 from ..core.prompt import END
 from ..core.question import Example
 from .batches import Collator, DecisionRows, half_precision, option_logits
@@ -25,6 +27,7 @@ from .recipe import Pretrain
 from .tokenizer import special_id
 
 _LONGEST = 192
+_DONE = "round.safetensors"
 
 
 class DecisionTrainer(Trainer):
@@ -62,22 +65,45 @@ def learn_to_decide(
         if isinstance(module, torch.nn.Dropout):
             module.p = stage.dropout
     rows = DecisionRows(examples, tokenizer, _LONGEST, bpe_dropout=stage.bpe_dropout)
+    for number in range(stage.rounds):
+        folder = out / f"decisions-{_key(recipe, examples)}-{number + 1}"
+        _round(recipe, model, rows, Collator(special_id(tokenizer, END)), folder, callbacks)
+
+
+def _round(
+    recipe: Pretrain, model: Any, rows: DecisionRows, collate: Collator, out: Path, callbacks: Sequence[Any]
+) -> None:
+    """One course over the rows. Its weights are stored at the end, so that a run stopped later does not start it again."""
+    done = out / _DONE
+    if done.is_file():
+        model.load_state_dict(load_file(done))
+        return
     trainer = DecisionTrainer(
-        stage.label_smoothing,
+        recipe.decisions.label_smoothing,
         model=model,
         args=_arguments(recipe, out),
         train_dataset=rows,
-        data_collator=Collator(special_id(tokenizer, END)),
+        data_collator=collate,
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "decisions"))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(out))
+    beside = out / f".{_DONE}"
+    save_file({n: t.clone() for n, t in model.state_dict().items()}, beside)
+    beside.replace(done)
+
+
+def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
+    """What decides how a round goes: another recipe or other rows never go on from these checkpoints."""
+    rows = [[e.id, e.state, e.label] for e in examples]
+    course = recipe.model_copy(update={"decisions": recipe.decisions.model_copy(update={"rounds": 1})})
+    return digest_json({"recipe": course.model_dump(mode="json"), "rows": rows})[7:19]
 
 
 def _arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
     stage = recipe.decisions
     return TrainingArguments(
-        output_dir=str(out / "decisions"),
+        output_dir=str(out),
         num_train_epochs=stage.epochs,
         per_device_train_batch_size=stage.batch,
         learning_rate=stage.learning_rate,

@@ -19,7 +19,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from ..core.canonical import folder_digest
+from ..core.canonical import model_digest
 from ..core.errors import ShelfError, TrainingError
 from ..core.prompt import END
 from ..core.question import Example
@@ -28,7 +28,6 @@ from ..weights.gates import gate_parameters, install_gates
 from .batches import Collator, DecisionRows, half_precision, option_logits
 from .checkpoints import WallClockSaves, newest_checkpoint
 from .losses import decision_loss, pet_loss, pet_weight
-from .memory import kept_memory
 from .recipe import Finetune
 from .tokenizer import special_id
 
@@ -46,15 +45,23 @@ def load_base(folder: Path) -> tuple[Any, Tokenizer]:
         model = AutoModelForCausalLM.from_pretrained(
             str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False
         )
-        return model, Tokenizer.from_file(str(folder / "tokenizer.json"))
     except (OSError, ValueError) as e:
         raise ShelfError(f"{folder} holds no model that can be loaded: {e}.", "Check `gate_model`.") from e
+    return model, load_tokenizer(folder)
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Load a base model's tokenizer. Raises ShelfError when there is none."""
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as e:  # the tokenizer library raises nothing narrower
+        raise ShelfError(f"{folder} holds no tokenizer: {e}.", "Check `gate_model`.") from e
 
 
 def load_adapted(base: Path, adapter: Path) -> tuple[Any, Tokenizer]:
     """Load a base with a saved adapter on it, in evaluation mode, gates unfolded. Raises ShelfError when they do not fit."""
     model, tokenizer = load_base(base)
-    return load_adapter(model, adapter, folder_digest(base)).eval(), tokenizer
+    return load_adapter(model, adapter, model_digest(base)).eval(), tokenizer
 
 
 def attach(model: Any, recipe: Finetune) -> Any:
@@ -196,6 +203,5 @@ def fit(
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), _Watch(report)],
     )
     trainer.remove_callback(PrinterCallback)
-    with kept_memory():
-        trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
     return trainer.model.eval(), tokenizer

@@ -207,17 +207,6 @@ def pretrain(
         The model folder, with weights in bf16 safetensors and the tokenizer.
     """
     torch.set_num_threads(recipe.threads)
-    with kept_memory():
-        return _both_stages(recipe, documents, out, decisions, callbacks)
-
-
-def _both_stages(
-    recipe: Pretrain,
-    documents: Sequence[Document],
-    out: Path,
-    decisions: Sequence[Example],
-    callbacks: Sequence[Any],
-) -> Path:
     training = [d for d in documents if not d.held_out()]
     tokenizer = _tokenizer(recipe, training, out / "tokenizer.json")
     language = out / "language"
@@ -244,7 +233,8 @@ def _learn_language(
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), _EndOfCooldown(recipe), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    with kept_memory():
+        trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
     return model
 
 
@@ -263,5 +253,7 @@ def _tokenizer(recipe: Pretrain, documents: Sequence[Document], path: Path) -> T
         return Tokenizer.from_file(str(path))
     tokenizer = train_tokenizer((document_text(d) for d in documents), recipe.architecture.vocab_size)
     path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(path))
+    beside = path.with_name(f".{path.name}.{new_id('w')}")
+    tokenizer.save(str(beside))
+    beside.replace(path)
     return tokenizer

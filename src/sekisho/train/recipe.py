@@ -30,12 +30,15 @@ class Decisions(Frozen):
     """Second stage of a base: all weights learn to decide. No epochs, no such stage.
 
     Attributes:
+        rounds: how often the whole course is run, each time from where the last one ended, the rate warming up again
+            (Loshchilov and Hutter 2017).
         dropout: in the model, during this stage.
         bpe_dropout: share of merges left out when a row is cut to tokens. The tokenizer library draws them from a generator that
             cannot be seeded: with it, a second run gives other weights of the same quality; at 0 it gives the same bits.
     """
 
     epochs: float = Field(0.0, ge=0)
+    rounds: int = Field(1, ge=1)
     batch: int = Field(32, ge=1)
     learning_rate: float = Field(5.0e-4, gt=0)
     label_smoothing: float = Field(0.05, ge=0, lt=1)

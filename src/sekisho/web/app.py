@@ -89,9 +89,7 @@ def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> Non
         ConflictError: when nothing is promoted, or the port is taken.
         SekishoError: when the house cannot be opened or the engine does not start.
     """
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    set_up_log(settings.log_level)
     listener = bind(settings.host, settings.port)
     house = build(settings)
     try:
@@ -99,6 +97,13 @@ def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> Non
     finally:
         listener.close()
         house.close()
+
+
+def set_up_log(level: str) -> None:
+    """Log to standard error. The HTTP client would write a line for every call to the engine, and is told not to."""
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 async def _serve(parts: Parts, listener: socket.socket, ready: Callable[[str], None]) -> None:

@@ -212,6 +212,7 @@ async def _refuse_images(headers: Headers, raw: bytes) -> NoReturn:
         raise MalformedError(f"The multipart form cannot be read: {e}.", "Send application/json.") from None
     parts = [name for name, _ in form.multi_items() if name != "request"]
     await form.close()
+    _check(parts)  # a charset such as UTF-7 can spell half a character, which no answer could repeat
     raise InputError(
         f"This model reads no images; the form brought {len(parts)} besides `request`.",
         "Send application/json without assets.",

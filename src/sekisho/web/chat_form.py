@@ -50,6 +50,8 @@ _READ = frozenset(("model", "messages", "stream", "stream_options", *_SAMPLING))
 _CONTRACT = "x_contract"
 _IN_MESSAGE = frozenset(("tool_calls", "function_call", "audio", "refusal", "tool_call_id"))
 _STOPS = 4
+_MOST_MESSAGES = 512
+"""Every one of them is judged by itself; a body full of tiny ones would keep the engine from everybody else."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,12 @@ def _refuse_unknown(given: Mapping[str, Any]) -> None:
 def _messages(value: Any) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise InputError("`messages` is not a list with a message in it.", "", ("body", "messages"))
+    if len(value) > _MOST_MESSAGES:
+        raise InputError(
+            f"There are {len(value)} messages; {_MOST_MESSAGES} may come at once.",
+            "Leave the oldest ones out.",
+            ("body", "messages"),
+        )
     messages = tuple(_message(m, ("body", "messages", i)) for i, m in enumerate(value))
     if not any(m.role == "user" and m.content.strip() for m in messages):
         raise InputError("No message of the user has any text.", "Say something.", ("body", "messages"))

@@ -23,7 +23,7 @@ _SECONDS = 3.0
 @router.get(
     "/healthz",
     summary="Would the server answer?",
-    description="200 when engine and ledger answer, 503 when not. `degraded` means that it serves, but could not take up a promotion; "
+    description="200 when engine and ledger answer, 503 when not, and for half a minute after nothing could be written into the ledger. `degraded` means that it serves, but could not take up a promotion; "
     "`problem` says why. Needs no token.",
     responses={
         200: {"model": Health, "description": "It answers."},
@@ -74,7 +74,12 @@ async def _engine(desk: Desk) -> bool:
 
 async def _ledger(desk: Desk) -> dict[str, Any]:
     try:
-        head = await asyncio.to_thread(desk.parts.ledger.head)
+        async with asyncio.timeout(_SECONDS):
+            head = await asyncio.to_thread(desk.parts.ledger.head)
     except SekishoError as e:
         return {"problem": str(e)}
+    except TimeoutError:
+        return {"problem": f"The ledger did not answer within {_SECONDS:g} s."}
+    if problem := desk.parts.ledger.problem:
+        return {"problem": problem}
     return {"entries": head.seq, "head": head.digest}

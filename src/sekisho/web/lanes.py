@@ -22,8 +22,9 @@ LANES = ("rt", "be")
 @router.get(
     "/v1/lanes",
     summary="How long are the lines?",
-    description="The engine's slots by state, and for each lane how many requests wait and the estimated seconds until one that came now would "
-    "start. `line` is everybody who waits, in the order in which they will be started. Real-time is `rt`, batch is `be`: a request takes "
+    description="The engine's slots by state, the place kept for decisions among them, and for each lane how many requests wait and the "
+    "estimated seconds until one that came now would start. `line` is everybody who waits, in the order in which they will be started; a "
+    "decision may go first, when the place kept for it comes free. Real-time is `rt`, batch is `be`: a request takes "
     "the batch lane with the header `X-Sekisho-Lane: be` or the suffix `:be` after the model's name.",
     responses={200: {"model": LaneList, "description": "The lanes as they are now."}, **ERRORS},
 )

@@ -33,8 +33,8 @@ _PATIENCE = 10.0
 @router.post(
     "/v1/chat/completions",
     summary="Answer a conversation, if the gate allows it",
-    description="Every message of user and system is judged before the first token. A request that is refused or escalated is answered "
-    "with the policy's text, `finish_reason` content_filter and the judgement in `x_sekisho`. `x_contract` names the identity contract. "
+    description="Every message of user and system is judged, and all of them as one text, before the first token; at most 512 come at once. "
+    "A request that is refused or escalated is answered with the policy's text, `finish_reason` content_filter and the judgement in `x_sekisho`. `x_contract` names the identity contract. "
     "A long wait within a stream is filled with comments, so that nobody between takes the connection for dead.",
     responses={
         200: {"model": ChatAnswer, "description": "A completion, or server-sent chunks of one."},

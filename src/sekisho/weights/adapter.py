@@ -35,7 +35,7 @@ class AdapterMeta(Frozen):
     """`adapter.json`.
 
     Attributes:
-        base: tagged digest of the base folder the adapter was trained on.
+        base: `core.canonical.model_digest` of the base the adapter was trained on.
         recipe: tagged digest of the recipe.
         kind: which parts there are.
     """
@@ -99,7 +99,7 @@ def load_adapter(base_model: nn.Module, folder: Path, base: str, trainable: bool
 
     Args:
         base_model: the plain causal LM.
-        base: tagged digest of the folder `base_model` was loaded from.
+        base: `core.canonical.model_digest` of the folder `base_model` was loaded from.
         trainable: whether to go on training the adapter; the base stays frozen either way.
 
     Returns:

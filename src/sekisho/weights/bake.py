@@ -22,6 +22,8 @@ from .rotation import apply_blocks, orthogonality_error, rotation
 
 MAX_LOGIT_DIFFERENCE = 1e-5
 MAX_KL = 1e-6
+MAX_ROUNDING = 5e-5
+"""Largest difference of a logit that float32 arithmetic may add: on logits near 20 it sums in another order to about 1e-5."""
 _PROBES = 16
 
 

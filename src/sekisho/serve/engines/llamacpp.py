@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from ...core.question import OptionScores, Question
 from .. import prompts
 from ..deadline import by, deadline_in
 from ..gguf_header import read_header
+from ..rules import KEPT
 from ..vocabulary import Vocabulary
 from . import bodies, wire
 from .caches import Caches
@@ -39,7 +40,8 @@ class LlamaCppEngine:
         model: GGUF file.
         name: the name clients use.
         model_digest: digest of the file; computed at the start when None.
-        context, slots, threads, device, flash_attention, kv_type: as in `Launch`.
+        slots: texts written at once; the child gets `KEPT` more, so that a decision never waits for a whole text.
+        context, threads, device, flash_attention, kv_type: as in `Launch`.
         load_seconds, restarts: as in `Supervisor`.
     """
 
@@ -64,14 +66,15 @@ class LlamaCppEngine:
         self._launch = Launch(
             str(model),
             context,
-            slots,
+            slots + KEPT,
             threads,
             device=device,
             flash_attention=flash_attention,
             kv_type=kv_type,
         )
         self._supervisor = Supervisor(self._launch, load_seconds=load_seconds, restarts=restarts)
-        self._slots = asyncio.Semaphore(slots)  # first come, first served
+        self._writers = asyncio.Semaphore(slots)
+        self._slots = asyncio.Semaphore(self._launch.slots)  # first come, first served
         self._special: dict[str, int] = {}
         self._labels: list[int] = []
         self._vocabulary: Vocabulary | None = None
@@ -148,8 +151,7 @@ class LlamaCppEngine:
         self._supervisor.require_up()
         prompts.require_sampling(sampling)
         deadline = deadline_in(timeout)
-        await by(deadline, self._slots.acquire())
-        try:
+        async with self._place(deadline):
             prompt = await by(deadline, self._tokenize(prompts.chat_pieces(messages, self._special)))
             prompts.require_fit(len(prompt), self._launch.context)
             pieces = (
@@ -160,15 +162,13 @@ class LlamaCppEngine:
             async with aclosing(pieces):
                 async for piece in pieces:
                     yield piece
-        finally:
-            self._slots.release()
 
     async def _streamed(
         self, prompt: list[int], sampling: Sampling, deadline: float, slot: int | None
     ) -> AsyncGenerator[Piece]:
         """A text in one stream."""
         body = self._completion(prompt, sampling, slot)
-        async with aclosing(self._events(body, deadline)) as events:
+        async with aclosing(wire.events(self._supervisor.client, body, deadline)) as events:
             async for event in events:
                 if event.get("stop"):
                     yield wire.last_piece(event, len(prompt))
@@ -192,7 +192,8 @@ class LlamaCppEngine:
         async def events(ids: list[int], count: int, seed: int) -> AsyncGenerator[dict[str, Any]]:
             await by(deadline, self._read_in(ids, slot))
             body = {**self._completion(ids, sampling, slot), "n_predict": count, "seed": seed, "stop": []}
-            async with aclosing(self._events({**body, "return_tokens": True}, deadline)) as stream:
+            body["return_tokens"] = True
+            async with aclosing(wire.events(self._supervisor.client, body, deadline)) as stream:
                 async for event in stream:
                     self._caches.grow(slot, event.get("tokens", []))
                     yield event
@@ -212,6 +213,15 @@ class LlamaCppEngine:
             began = time.monotonic()
             await self._post("/completion", bodies.read_in(part, slot))
             self._caches.took(time.monotonic() - began)
+
+    @asynccontextmanager
+    async def _place(self, deadline: float) -> AsyncIterator[None]:
+        """A slot to write in; writers leave one to the decisions."""
+        async with AsyncExitStack() as held:
+            for places in (self._writers, self._slots):
+                await by(deadline, places.acquire())
+                held.callback(places.release)
+            yield
 
     async def count(self, text: str) -> int:
         """Number of tokens of `text`, special tokens in it read as plain characters."""
@@ -237,22 +247,6 @@ class LlamaCppEngine:
         self._caches.note(slot, prompt)
         turns = [self._special[t] for t in (SYSTEM, USER, ASSISTANT)]
         return bodies.completion(prompt, sampling, self._launch.context - len(prompt), turns, slot)
-
-    async def _events(self, body: dict[str, Any], deadline: float) -> AsyncGenerator[dict[str, Any]]:
-        """Server-sent events of a completion. The connection is not used again: llama.cpp closes many after a stream."""
-        client = self._supervisor.client
-        request = client.build_request("POST", "/completion", json=body, headers={"Connection": "close"})
-        response = await by(deadline, wire.spoken(client.send(request, stream=True)))
-        try:
-            if response.status_code != 200:
-                await by(deadline, wire.spoken(response.aread()))
-                raise wire.refusal(response)
-            lines = response.aiter_lines()
-            while (line := await by(deadline, wire.spoken(anext(lines, None)))) is not None:
-                if line.startswith(("data:", "error:")):
-                    yield wire.event(line)
-        finally:
-            await response.aclose()
 
     async def _check_context(self) -> None:
         """Refuse to serve a context the model does not carry."""

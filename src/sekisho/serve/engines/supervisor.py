@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import ssl
@@ -16,7 +17,7 @@ from typing import Literal
 
 import httpx
 
-from ...core.errors import DeviceError, EngineError
+from ...core.errors import DeviceError, EngineError, SekishoError
 
 KvType = Literal["F32", "F16", "Q8_0", "Q4_0"]
 """Number types of the key-value cache; a quantised one needs flash attention."""
@@ -26,6 +27,8 @@ _PATIENCE = 3.0
 _LONGEST_PAUSE = 10.0
 _IDLE = 2.0
 """Seconds an idle connection is kept; the server closes its own after 5, and a request must never meet that moment."""
+
+_log = logging.getLogger("sekisho.llamacpp")
 
 
 @dataclass(frozen=True)
@@ -77,17 +80,23 @@ class Child:
         """Start a child and wait until its model is loaded.
 
         Raises:
-            CrashError: when it died, or was not ready after `seconds`.
+            CrashError: when it died, was not ready after `seconds`, or could not be started for want of memory or files.
             DeviceError: when it has no GPU and one was asked for.
             EngineError: when it said why it cannot serve; trying again would not help.
         """
         pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", f"{__package__}.child"), stdin=pipe, stdout=pipe, stderr=pipe
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", f"{__package__}.child"), stdin=pipe, stdout=pipe, stderr=pipe
+            )
+        except OSError as e:
+            raise CrashError(f"llama.cpp could not be started: {e}.", "Look at memory and open files.") from e
         child = cls(process)
         try:
             await child._shake_hands(launch, seconds)
+        except OSError as e:
+            await child.close()
+            raise CrashError(f"llama.cpp could not be spoken to: {e}.", "Look at memory and disk.") from e
         except BaseException:
             await child.close()
             raise
@@ -232,8 +241,12 @@ class Supervisor:
         guard, self._guard = self._guard, None
         if guard is not None:
             guard.cancel()
-            with suppress(asyncio.CancelledError):
+            try:
                 await guard
+            except asyncio.CancelledError:
+                pass
+            except Exception:  # the child is ended all the same
+                _log.exception("the guard over llama.cpp had failed")
         child, self._child = self._child, None
         self._why_down = "it was stopped"
         if child is not None:
@@ -251,8 +264,9 @@ class Supervisor:
             deaths = 1 if asyncio.get_running_loop().time() - born > self._calm else deaths + 1
             try:
                 self._child = await self._bring_up(deaths)
-            except EngineError as e:
+            except SekishoError as e:
                 self._why_down = f"{e.what.rstrip('.')}; it will not be started again"
+                _log.error("llama.cpp is down: %s", self._why_down)
 
     async def _bring_up(self, deaths: int) -> Child:
         """Launch a child after `deaths` deaths in a row, and again while it crashes, with growing pauses between."""

@@ -1,0 +1,94 @@
+"""Images to text, on this machine: guarded, cleaned up, read. The image is not kept; its digest says which one it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.errors import DataError, InputError, ToolError
+from ..core.gate_prompt import Lang, lang_of
+from ..core.question import Frozen
+from ..tasks.images import Bounds, Picture, look
+from ..tasks.ocr.text import Line, joined
+
+SECONDS = 60.0
+"""Deadline of one image when none is given."""
+LANGUAGES = ("jpn", "eng")
+
+
+class Read(Frozen):
+    """The text of one image.
+
+    Attributes:
+        digest: of the file as it came.
+        width, height: of the upright image, in pixels; boxes refer to it.
+        lang: `ja` when there is any kana or kanji, else `en`.
+        vertical: whether the lines run downwards.
+        angle: tilt that was undone, in degrees.
+        quarters: quarter turns, anticlockwise, that set the page upright beyond its EXIF orientation.
+        confidence: Tesseract's own, 0 to 1; it is not calibrated.
+        text: a line break after each line, an empty line between blocks; empty when there is none.
+    """
+
+    digest: str
+    width: int
+    height: int
+    lang: Lang
+    vertical: bool
+    angle: float
+    quarters: int
+    confidence: float
+    text: str
+    lines: tuple[Line, ...]
+
+
+def read(
+    data: bytes, languages: Sequence[str] = LANGUAGES, seconds: float = SECONDS, threads: int = 1
+) -> Read:
+    """Read the text of an image file.
+
+    Args:
+        languages: Tesseract's names, the likelier first.
+        seconds: deadline for everything after the guard.
+
+    Raises:
+        UnsupportedEncodingError, TooLargeError, InputError: as `tasks.images.look` does.
+        ToolError: when OpenCV, Tesseract or a language pack is missing, naming the package.
+        EngineTimeoutError, EngineError: when reading takes too long or fails.
+    """
+    if not languages:
+        raise InputError("No language was named.", "Name one, for example jpn.")
+    return _read(look(data, Bounds()), languages, seconds, threads)
+
+
+def _read(picture: Picture, languages: Sequence[str], seconds: float, threads: int) -> Read:
+    try:
+        from ..tasks.ocr.reading import read_image
+    except ModuleNotFoundError as e:
+        if e.name != "cv2":
+            raise
+        raise ToolError("OpenCV is not installed.", "pip install 'sekisho[ocr]'") from e
+    found = read_image(picture.image, languages, seconds, threads)
+    text = joined(found.lines)
+    return Read(
+        digest=picture.digest,
+        width=picture.image.width,
+        height=picture.image.height,
+        lang=lang_of(text),
+        vertical=found.vertical,
+        angle=found.angle,
+        quarters=found.quarters,
+        confidence=found.confidence,
+        text=text,
+        lines=found.lines,
+    )
+
+
+def read_file(file: Path, languages: Sequence[str], seconds: float, threads: int) -> Read:
+    """Read the text of an image on disk. Raises DataError for a file that cannot be opened, else as `read` does."""
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(Bounds().bytes + 1)
+    except OSError as e:
+        raise DataError(f"{file} cannot be read: {e.strerror}.", "Give an image file.") from e
+    return read(data, languages, seconds, threads)

@@ -1,0 +1,65 @@
+"""Retain: content that is older than its class allows is erased, unless it is held; and the word of who asked for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.canonical import new_id, utc_now
+from ..core.errors import InputError, NotFoundError
+from ..core.records import Hold
+from ..core.retention import retention_days
+from ..ledger import erasure
+from ..ledger.store import Ledger
+from .parts import Parts
+
+_LONGEST = 4000
+
+
+def retain(parts: Parts, by: str) -> dict[str, Any]:
+    """Erase all content past its days; what was decided about it stays in the chain.
+
+    Raises:
+        LedgerError: it could not be erased, or a reader kept the log, with erased text in it, from being emptied.
+    """
+    return _told(erasure.retain(parts.ledger, retention_days(parts.settings.retention), by))
+
+
+def erase(ledger: Ledger, id: str, reason: str, by: str) -> dict[str, Any]:
+    """Erase the content of one record now, and of every record that shares it.
+
+    Raises:
+        NotFoundError: there is no such record.
+        ConflictError: it is under a legal hold.
+        InputError: the reason is empty or too long.
+    """
+    _check(reason)
+    entry = ledger.get(id)
+    if entry is None:
+        raise NotFoundError(f"The ledger has no record {id!r}.", "List records with `sekisho audit show`.")
+    sealed = entry.body.get("content")
+    return _told(erasure.erase(ledger, [sealed] if sealed else [], reason, by))
+
+
+def hold(ledger: Ledger, id: str, active: bool, reason: str, by: str) -> Hold:
+    """Put a record's content under a legal hold, or end the hold. `*` means all content.
+
+    Raises:
+        NotFoundError: there is no such record.
+        InputError: the reason is empty or too long.
+    """
+    _check(reason)
+    if id != erasure.EVERYTHING and ledger.get(id) is None:
+        raise NotFoundError(f"The ledger has no record {id!r}.", "List records with `sekisho audit show`.")
+    filed = Hold(id=new_id("hld"), at=utc_now(), subject=id, active=active, reason=reason, by=by)
+    ledger.append([filed])
+    return filed
+
+
+def _told(done: erasure.Erased) -> dict[str, Any]:
+    ids = [e.id for e in done.entries]
+    return {"erased": done.erased, "held": done.held, "kept": done.kept, "entries": ids}
+
+
+def _check(reason: str) -> None:
+    if not reason.strip() or len(reason) > _LONGEST:
+        raise InputError("The reason is empty or too long.", f"Give 1 to {_LONGEST} characters.")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+SHARE = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    """Two images' answers: a smile, and two patterns that nothing tells apart."""
+    lines = (SHARE / "tests/tasks/rubric/fixtures/kotaro_v2_3_cases.jsonl").read_text().splitlines()
+    cases = [json.loads(line) for line in lines]
+    ids = [f"{group}{n:02}" for group in "ABCD" for n in range(1, 16)]
+    chosen = [next(c for c in cases if c["winner"] == "P02"), next(c for c in cases if len(c["tie"]) == 2)]
+    path = tmp_path / "answers.jsonl"
+    rows = [dict(zip(ids, map(int, c["answers"]), strict=True)) for c in chosen]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_score_writes_one_object_a_line(cli, file):
+    ended = cli("rubric", "score", "--pack", "kotaro", "--answers", str(file), "--json")
+    assert ended.code == 0
+    first, second = map(json.loads, ended.out.splitlines())
+    assert first["pattern"] == "P02"
+    assert first["residual_tie"] == []
+    assert len(first["pattern_scores"]) == 12
+    assert second["pattern"] is None
+    assert len(second["residual_tie"]) == 2
+
+
+def test_the_images_digest_ends_a_tie(cli, file):
+    call = ("rubric", "score", "--pack", "kotaro", "--answers", str(file), "--json", "--seed", "sha256:1")
+    found = json.loads(cli(*call).out.splitlines()[1])
+    assert found["pattern"] in found["residual_tie"]
+    assert found["tie_break"] == {"rule": "seed", "seed": "sha256:1"}
+
+
+def test_people_see_a_table_and_comments(cli, file):
+    ended = cli(
+        "rubric", "score", "--pack", "kotaro", "--answers", str(file), "--comments", "1", "--name", "Hanako"
+    )
+    assert "P02 expression" in ended.out
+    assert "Hanako" in ended.out
+    assert cli("rubric", "score", "--pack", "kotaro", "--answers", str(file), "--lang", "fr").code == 2
+
+
+def test_a_mistake_is_told_without_a_traceback(cli, file, tmp_path):
+    (tmp_path / "short.json").write_text('{"A01": 1}')
+    for wrong in (
+        ("--pack", "nowhere", "--answers", str(file)),
+        ("--pack", "kotaro", "--answers", str(tmp_path / "short.json")),
+        ("--pack", "kotaro", "--answers", str(tmp_path / "none.json")),
+    ):
+        ended = cli("rubric", "score", *wrong, "--json")
+        assert (ended.code, ended.out) == (2, "")
+        assert json.loads(ended.err)["error"]["do"]
+
+
+def test_lint_says_what_holds_and_what_does_not(cli, tmp_path):
+    whole = cli("rubric", "lint")
+    assert whole.code == 0
+    assert "60 criteria, 12 patterns" in whole.out
+    text = (SHARE / "policies/rubrics/kotaro.toml").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.toml"
+    mine.write_text(text.replace('patterns = ["P01", "P03"]', "patterns = []", 1), encoding="utf-8")
+    broken = cli("rubric", "lint", "--pack", str(mine), "--json")
+    assert broken.code == 1
+    assert [f["code"] for f in broken.document[0]["findings"]] == ["unused_criterion"]
+    assert broken.document[0]["census"] is None
+
+
+def test_watch_ends_with_1_when_a_model_stopped_looking(cli, file, tmp_path):
+    first = file.read_text().splitlines()[0]
+    many = tmp_path / "many.jsonl"
+    many.write_text("\n".join([first] * 25))
+    ended = cli("rubric", "watch", "--pack", "kotaro", "--answers", str(many))
+    assert ended.code == 1
+    assert "ALARM few_vectors" in ended.out
+    assert cli("rubric", "watch", "--pack", "kotaro", "--answers", str(file), "--json").code == 0

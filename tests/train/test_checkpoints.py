@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sekisho.train.checkpoints import mark_whole, newest_checkpoint
+from sekisho.train.fit import fit
+
+from .conftest import requests, tiny_finetune
+
+
+def checkpoint(folder: Path, step: int) -> Path:
+    made = folder / f"checkpoint-{step}"
+    made.mkdir()
+    for name in (
+        "trainer_state.json",
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "trained.safetensors",
+    ):
+        (made / name).write_text(f"{name} at {step}")
+    return made
+
+
+BREAKS: dict[str, Callable[[Path], object]] = {
+    "cut": lambda p: os.truncate(p / "optimizer.pt", 3),
+    "empty": lambda p: os.truncate(p / "trained.safetensors", 0),
+    "missing": lambda p: (p / "trained.safetensors").unlink(),
+    "altered": lambda p: (p / "optimizer.pt").write_text("optimizer.pt at 99"),
+    "unmarked": lambda p: (p / "whole.json").unlink(),
+    "cut mark": lambda p: os.truncate(p / "whole.json", 5),
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_broken_checkpoint_is_passed_over(tmp_path: Path, how: str) -> None:
+    for step in (10, 20):
+        mark_whole(checkpoint(tmp_path, step))
+    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+    BREAKS[how](tmp_path / "checkpoint-20")
+    assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_a_checkpoint_that_was_never_finished_is_passed_over(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 10)
+    assert newest_checkpoint(tmp_path) is None
+    assert newest_checkpoint(tmp_path / "nothing") is None
+
+
+def test_the_trainer_leaves_whole_checkpoints_and_goes_on_from_them(base: Path, tmp_path: Path) -> None:
+    recipe = tiny_finetune(epochs=2, checkpoint_seconds=0.01)
+    fit(recipe, base, requests(60), tmp_path, lambda _: None)
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    assert newest is not None
+    last = int(newest.rpartition("-")[2])
+    BREAKS["cut"](Path(newest))
+    steps: list[float] = []
+    fit(recipe, base, requests(60), tmp_path, lambda d: steps.append(d["step"]))
+    assert steps[-1] == last, "it went on from the checkpoint before, and ended where it had ended"
+    assert newest_checkpoint(tmp_path / "checkpoints") == newest
