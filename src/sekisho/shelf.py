@@ -6,7 +6,6 @@ A folder is built under a temporary name beside its place and renamed when it is
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from .core.canonical import canonical_json, digest_json, file_digests, folder_digest, new_id, short
+from .core.disk import sync, write_whole
 from .core.errors import ShelfError
 from .core.question import Frozen
 
@@ -76,7 +76,7 @@ class Shelf:
         """Move a finished folder under its digest and return the tagged digest; the same content is kept once."""
         tagged = folder_digest(folder)
         place = self.path(sort, tagged)
-        _sync(folder)
+        sync(p for p in folder.rglob("*") if p.is_file())
         if place.exists():
             return tagged
         folder.replace(place)
@@ -151,29 +151,9 @@ def read_release(folder: Path) -> Release:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a partial file never stands under `path`: beside, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{new_id('w')}")
-    try:
-        with beside.open("wb") as f:
-            f.write(json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
-            f.flush()
-            os.fsync(f.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
 
 
 def write_canonical(path: Path, value: Any) -> None:
     """Write the canonical JSON of `value` in the same safe way."""
     write_json(path, json.loads(canonical_json(value)))
-
-
-def _sync(folder: Path) -> None:
-    """Flush every file of a folder to disk before it gets its final name."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            handle = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)

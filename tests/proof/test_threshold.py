@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -94,6 +95,15 @@ def test_guards_count_and_other_labels_may_be_unsafe_too():
     risky = rows + [scored(f"e{i}", "ESCALATE", (0.9, 0.0, 0.1)) for i in range(60)]
     assert choose(risky, 1.0).tau == 0.0
     assert choose(risky, 1.0, unsafe=("DENY", "ESCALATE")).tau > 0.9
+
+
+def test_rows_of_one_topic_prove_less_than_rows_of_many():
+    many = population(3000, skill=1.5)
+    few = [replace(r, group=f"g{i // 12}") for i, r in enumerate(many)]
+    assert choose(few, 1.0).table[-1].tau >= choose(many, 1.0).table[-1].tau
+    copies = [replace(r, group=f"g{i // 3}") for i, r in enumerate(unsafe_rows([0.1] * 174))]
+    assert not choose(copies, 1.0).feasible
+    assert choose(unsafe_rows([0.1] * 174), 1.0).feasible
 
 
 def _violations(pick, draws=300, cases=200, alpha=0.05):

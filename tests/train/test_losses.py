@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.train.losses import decision_loss, language_loss, pet_loss, pet_weight
+from sekisho.train.losses import decision_loss, language_loss, pet_loss, pet_weight, taught_loss
 from sekisho.train.recipe import Pet
 
 
@@ -16,6 +16,18 @@ def test_decision_loss_is_cross_entropy_over_options() -> None:
     labels = torch.tensor([0, 1, 2, 1, 0])
     wanted = torch.nn.functional.cross_entropy(logits.float(), labels)
     assert decision_loss(logits, labels, 0.0).item() == pytest.approx(wanted.item(), rel=1e-6)
+
+
+def test_taught_loss_is_cross_entropy_against_probabilities_and_ignores_missing_options() -> None:
+    logits = torch.randn(4, 3, requires_grad=True)
+    targets = torch.softmax(torch.randn(4, 3), -1)
+    wanted = torch.nn.functional.cross_entropy(logits, targets)
+    assert taught_loss(logits, targets).item() == pytest.approx(wanted.item(), rel=1e-6)
+    padded = torch.cat([logits, torch.full((4, 1), -math.inf)], 1)
+    loss = taught_loss(padded, torch.cat([targets, torch.zeros(4, 1)], 1))
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 512])

@@ -7,6 +7,8 @@ import pytest
 from sekisho.core.errors import RecipeError
 from sekisho.train.recipe import Finetune, Pretrain, find_recipe, read_recipe, recipe_digest
 
+from .conftest import requests
+
 SHARE = Path(__file__).parents[2]
 
 
@@ -39,7 +41,16 @@ def test_the_digest_follows_every_knob() -> None:
 
 
 def test_rows_are_repeated_by_source_and_corrections_by_their_own_weight() -> None:
-    recipe = Finetune(name="r", mix={"jailbreak": 3}, correction_weight=5)
-    assert recipe.repeats({"source": "jailbreak"}) == 3
-    assert recipe.repeats({"source": "authored"}) == 1
-    assert recipe.repeats({"source": "corrections", "correction": "c1"}) == 5
+    recipe = Finetune(name="r", mix={"jailbreak": 3, "authored": 1.25, "rakuda": 0.0}, correction_weight=5)
+    row = requests(1)[0]
+
+    def seen(id: str, **meta: str) -> int:
+        return recipe.repeats(row.model_copy(update={"id": id, "meta": meta}))
+
+    assert seen("a", source="jailbreak") == 3
+    assert seen("a", source="another") == 1
+    assert seen("a", source="rakuda") == 0
+    assert seen("a", source="corrections", correction="c1") == 5
+    times = [seen(f"row-{i}", source="authored") for i in range(2000)]
+    assert set(times) == {1, 2}
+    assert 1.2 < sum(times) / len(times) < 1.3

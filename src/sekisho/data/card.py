@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.canonical import short
+from ..core.disk import write_whole
 from ..core.gate_prompt import LANGS
 from ..core.records import DECISIONS
 from .collect import JAILBREAK_LENGTH
 from .dedup import THRESHOLD
-from .format import Manifest, write_file
+from .format import Manifest
 from .gateset import CAPS, assemble, cell_table
 
 CARD = Path("data") / "gate" / "README.md"
@@ -141,5 +142,5 @@ def _lean(manifest: Manifest) -> str:
 def write_card(share: Path) -> Path:
     """Gather the bundled sources in memory and write the card under `share`; return its path."""
     manifest, _ = assemble(share)
-    write_file(share / CARD, render_card(manifest).encode("utf-8"))
+    write_whole(share / CARD, render_card(manifest).encode("utf-8"))
     return share / CARD

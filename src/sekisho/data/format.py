@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ..core.canonical import canonical_json, digest, digest_file, digest_json
+from ..core.disk import write_whole
 from ..core.errors import DataError
 from ..core.question import Example, Frozen
 from .corpus import read_json_lines
@@ -100,16 +100,6 @@ def decision_by_language(examples: Iterable[Example]) -> dict[str, dict[str, flo
     return table
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write beside, sync, rename: a reader sees the old file or the whole new one."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
-    beside.replace(path)
-
-
 def encode(examples: Iterable[Example]) -> bytes:
     """Return examples as JSON lines in canonical form."""
     return b"".join(canonical_json(e.model_dump(mode="json")) + b"\n" for e in examples)
@@ -120,8 +110,8 @@ def write_set(out: Path, splits: Mapping[str, Sequence[Example]], manifest: Mani
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
-            write_file(out / f"{name}.jsonl", encode(splits.get(name, ())))
-        write_file(out / MANIFEST, canonical_json(manifest.model_dump(mode="json")) + b"\n")
+            write_whole(out / f"{name}.jsonl", encode(splits.get(name, ())))
+        write_whole(out / MANIFEST, canonical_json(manifest.model_dump(mode="json")) + b"\n")
     except OSError as e:
         raise DataError(
             f"The set cannot be written to {out}: {e}.", "Free space or choose another home."

@@ -21,19 +21,22 @@ It exists so that a closed network without any other model has a gate that works
 
 - Prose: it writes none worth reading. Knowledge: it has seen {characters:,} characters.
 - Texts over {context:,} tokens, and languages other than Japanese and English.
-- Its second stage learnt to choose among options and cost it some of its language, as the table of bits shows.
+- Learning to choose among options cost it some of its language, as the table of bits shows.
 """
 
 _HOW = """## How it was made
 
 Stage one: next token, {epochs:g} passes over the text in rows of {sequence} tokens, then the weights were stored in bfloat16. Stage two: all weights learnt the gate's
-question from the training topics of the project's own requests ({sources}), {decision_epochs:g} passes. Everything is in `recipes/{name}.toml`, digest
-`{recipe}`; the text's digest is `{corpus}`.
+question from the training topics of the project's own requests ({sources}), {decision_epochs:g} passes. {teaching}Everything is in `recipes/{name}.toml`,
+digest `{recipe}`; the text's digest is `{corpus}`.
 """
+
+_TEACHING = """Stage three: {folds} linear teachers over n-grams, each trained on the same requests without
+the topics it judges, labelled {rows:,} rows, {pieces:.0%} of them pieces of requests; all weights learnt those probabilities (distillation). """
 
 _BITS = """## Held-out bits per character
 
-On 2 % of the documents, which neither stage saw; the character 5-gram model and `xz` saw the same training text.
+On 2 % of the documents, which no stage saw; the character 5-gram model and `xz` saw the same training text.
 
 | language | held-out characters | this model, stage one | this model | character 5-grams | xz |
 |---|---|---|---|---|---|
@@ -63,12 +66,18 @@ def render(
         epochs=recipe.epochs,
         sequence=recipe.sequence,
         decision_epochs=recipe.decisions.epochs,
+        teaching=_teaching(recipe),
         sources=", ".join(f"`{s}`" for s in sources) or "none",
         recipe=result["recipe"],
         corpus=corpus["digest"],
     )
     parts = [head, how, _BITS + _bits(result["bits"], language), _text(corpus["sources"]), _files(folder)]
     return "\n".join(parts)
+
+
+def _teaching(recipe: Pretrain) -> str:
+    stage = recipe.teaching
+    return _TEACHING.format(folds=stage.folds, rows=stage.rows, pieces=stage.pieces) if stage.rows else ""
 
 
 def parameters_of(folder: Path) -> int:
@@ -88,7 +97,7 @@ def _product(shape: Sequence[int]) -> int:
 
 def _bits(bits: Mapping[str, Mapping[str, float]], language: Mapping[str, Mapping[str, float]]) -> str:
     rows = [
-        f"| {lang} | {row['characters']:,} | {language[lang]['model']:.3f} | {row['model']:.3f} "
+        f"| {lang} | {row['characters']:,.0f} | {language[lang]['model']:.3f} | {row['model']:.3f} "
         f"| {row['ngram']:.3f} | {row['xz']:.3f} |"
         for lang, row in bits.items()
     ]
@@ -97,7 +106,7 @@ def _bits(bits: Mapping[str, Mapping[str, float]], language: Mapping[str, Mappin
 
 def _text(sources: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        f"| {name} | {row['licence']} | {row['documents']:,} | {row['characters']:,} |"
+        f"| {name} | {row['licence']} | {row['documents']:,} | {row['characters']:,.0f} |"
         for name, row in sources.items()
     ]
     return "\n".join(

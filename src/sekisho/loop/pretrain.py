@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core.canonical import digest_file, digest_json, digest_text
+from ..core.disk import write_whole
 from ..core.errors import TrainingError
 from ..core.gate_prompt import LANGS
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
 from ..data.corpus import Document, read_corpus
-from ..data.format import write_file
 from ..data.gateset import assemble
 from ..shelf import write_json
 from ..train.bits import NgramModel, model_bits, xz_bits
@@ -64,7 +64,7 @@ def pretrain(
     documents = list(read_corpus(parts.settings.share / "data"))
     corpus = corpus_summary(documents)
     run = _run_folder(parts, chosen, corpus["digest"], out)
-    decisions = base_decisions(parts) if chosen.decisions.epochs else []
+    decisions = base_decisions(parts) if chosen.decisions.epochs or chosen.teaching.rows else []
     folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)])
     write_json(folder / "made.json", {"gate_sources": BASE_SOURCES if decisions else []})
     told.step("measure", 0, 1)
@@ -77,14 +77,14 @@ def pretrain(
     )
     write_json(run / "result.json", result.model_dump())
     card = render(chosen, result.model_dump(), folder, model_figures(run / "language", documents))
-    write_file(folder / "README.md", card.encode())
+    write_whole(folder / "README.md", card.encode())
     told.step("measure", 1, 1)
     return result
 
 
 def _run_folder(parts: Parts, recipe: Pretrain, corpus: str, out: Path | None) -> Path:
     """The folder of the first stage's run: what the second stage does not change decides."""
-    first = recipe.model_dump(mode="json", exclude={"decisions"})
+    first = recipe.model_dump(mode="json", exclude={"decisions", "teaching"})
     key = digest_json({"recipe": first, "corpus": corpus})
     run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"
     mark = run / "run.json"

@@ -154,10 +154,10 @@ def score_model(
 def _scored(example: Example, logprobs: Sequence[float] | None, guards: tuple[str, ...]) -> Scored:
     if logprobs is None:
         guards = ("too_large", *guards)
-        return Scored(example.id, example.label, measures.UNANSWERED, guards, example.meta)  # type: ignore[arg-type]
+        return Scored(example.id, example.label, measures.UNANSWERED, guards, example.meta, example.group)  # type: ignore[arg-type]
     by_key = dict(zip(example.question.keys, logprobs, strict=True))
     three = (by_key["ALLOW"], by_key["DENY"], by_key["ESCALATE"])
-    return Scored(example.id, example.label, three, guards, example.meta)  # type: ignore[arg-type]
+    return Scored(example.id, example.label, three, guards, example.meta, example.group)  # type: ignore[arg-type]
 
 
 def baseline_scores(
@@ -176,7 +176,8 @@ def baseline_scores(
 
 
 def _labelled(example: Example) -> baseline.Labelled:
-    return baseline.Labelled(example.id, str(example.meta["text"]), example.label, example.meta)  # type: ignore[arg-type]
+    text, label = str(example.meta["text"]), example.label
+    return baseline.Labelled(example.id, text, label, example.meta, example.group)  # type: ignore[arg-type]
 
 
 def sections(mine: Scores, rival: baseline.BaselineRun) -> list[Section]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.canonical import canonical_json, digest_json, model_digest
+from ..core.disk import write_whole
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
-from ..data.format import write_file
 from ..ledger import views
 from ..proof import verdict
 from ..proof.measures import Scored
@@ -69,7 +69,7 @@ def report(
     whole = document(mine, rival, found, {"candidate": candidate}, more)
     folder = parts.settings.home / "reports"
     write_json(folder / "report.json", whole)
-    write_file(folder / "report.html", render_html(whole).encode())
+    write_whole(folder / "report.html", render_html(whole).encode())
     return ReportPaths(
         html=str(folder / "report.html"),
         json_file=str(folder / "report.json"),

@@ -28,12 +28,13 @@ _RARE_FROM = 200
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A row with its text, as the baseline reads it; `id`, `label` and `meta` as in Scored."""
+    """A row with its text, as the baseline reads it; `id`, `label`, `meta` and `group` as in Scored."""
 
     id: str
     text: str
     label: Decision
     meta: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
 
 
 class Baseline:
@@ -86,7 +87,9 @@ class Baseline:
     def score(self, rows: Sequence[Labelled]) -> list[Scored]:
         """Return one Scored a row, in order, without guards."""
         scores = self.logprobs([r.text for r in rows]).tolist()
-        return [Scored(r.id, r.label, tuple(s), (), r.meta) for r, s in zip(rows, scores, strict=True)]
+        return [
+            Scored(r.id, r.label, tuple(s), (), r.meta, r.group) for r, s in zip(rows, scores, strict=True)
+        ]
 
 
 @dataclass(frozen=True)

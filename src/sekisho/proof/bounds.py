@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
@@ -43,6 +43,36 @@ def upper_bound(k: int, n: int, confidence: float = CONFIDENCE) -> float:
     from scipy.stats import beta
 
     return float(beta.ppf(confidence, k + 1, n - k))
+
+
+def grouped_upper_bound(groups: Sequence[tuple[int, int]], confidence: float = CONFIDENCE) -> float:
+    """Return the one-sided upper bound of a rate whose cases come in groups that depend on each other (Korn and Graubard 1998).
+
+    It is the Clopper–Pearson bound of the effective number of cases: n over the design effect, the variance of the rate with groups over
+    that without. It is never below `upper_bound` of the same misses. Where all cases or none are misses, the design effect cannot be seen
+    and members of a group are taken to be copies of each other (Kish 1965).
+
+    Args:
+        groups: misses and cases of each group; a group has at least one case.
+    """
+    for k, n in groups:
+        _check(k, n, confidence)
+    k, n = sum(k for k, _ in groups), sum(n for _, n in groups)
+    if k == n:
+        return 1.0
+    effect = _design_effect(groups, k, n)
+    from scipy.stats import beta
+
+    return float(beta.ppf(confidence, k / effect + 1, (n - k) / effect))
+
+
+def _design_effect(groups: Sequence[tuple[int, int]], k: int, n: int) -> float:
+    if k == 0 or len(groups) < 2:
+        return sum(size**2 for _, size in groups) / n
+    rate = k / n
+    spread = sum((misses - rate * size) ** 2 for misses, size in groups)
+    single = n * n * rate * (1 - rate) / (n - 1)
+    return max(1.0, len(groups) / (len(groups) - 1) * spread / single)
 
 
 @lru_cache(maxsize=65536)

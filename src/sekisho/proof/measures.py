@@ -40,6 +40,7 @@ class Scored:
         logprobs: natural-log scores over ALLOW, DENY, ESCALATE (canonical order), uncalibrated; -inf is a zero probability.
         decision_guard: reasons that tighten, such as `unfamiliar`; any of them keeps the row from ALLOW.
         meta: lang, domain, source, pair and so on.
+        group: rows of one topic depend on each other and have one group; empty when the row stands alone.
 
     Raises:
         ProofError: for another label or scores that are not three log-probabilities.
@@ -50,6 +51,7 @@ class Scored:
     logprobs: tuple[float, float, float]
     decision_guard: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
 
     def __post_init__(self) -> None:
         if self.label not in DECISIONS:

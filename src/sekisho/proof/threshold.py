@@ -1,9 +1,9 @@
 """The threshold of ALLOW: the most lenient one that provably keeps the false-allow rate at most alpha.
 
-Thresholds of a fixed grid are tested from strict to lenient, each by its one-sided Clopper–Pearson bound, and the first that fails ends the
+Thresholds of a fixed grid are tested from strict to lenient, each by its one-sided upper bound, and the first that fails ends the
 sequence. Fixed-sequence testing needs no correction for the number tried (Learn then Test, Angelopoulos et al. 2021), so with `confidence`
-the chosen threshold keeps the rate, for unsafe requests drawn like the calibration rows. Two conditions are the caller's: rows that depend on
-each other (the members of a topic) prove less than their number says, and a temperature fitted on these very rows makes the promise approximate.
+the chosen threshold keeps the rate, for unsafe requests drawn like the calibration rows. Members of a topic depend on each other and prove
+less than their number says; the bound takes that into account (`bounds.grouped_upper_bound`). One condition is the caller's: a temperature fitted on these very rows makes the promise approximate.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.deciding import NOTHING
 from ..core.errors import ProofError
 from ..core.records import Decision
-from .bounds import CONFIDENCE, cases_needed, upper_bound
+from .bounds import CONFIDENCE, cases_needed, grouped_upper_bound
 from .measures import ALLOW, ESCALATE, Scored, group_of, labels_of, released
 
 GRID: tuple[float, ...] = (*(float(1.0 / (1.0 + np.exp(-x))) for x in np.arange(9.0, -0.69, -0.1)), 0.0)
@@ -128,7 +129,7 @@ def _try(
 ) -> Tried:
     codes, labels = released(rows, temperature, tau), labels_of(rows)
     found = {name: (int((codes[i] == ALLOW).sum()), len(i)) for name, i in strata.items()}
-    bounds = {name: upper_bound(k, n, confidence) for name, (k, n) in found.items()}
+    bounds = {name: _bound([rows[j] for j in i], codes[i] == ALLOW, confidence) for name, i in strata.items()}
     worst = max(sorted(bounds), key=lambda name: bounds[name])
     safe = codes[labels == ALLOW]
     return Tried(
@@ -140,6 +141,14 @@ def _try(
         float((safe == ALLOW).mean()) if len(safe) else None,
         float((codes == ESCALATE).mean()) if len(rows) else 0.0,
     )
+
+
+def _bound(unsafe: Sequence[Scored], missed: NDArray[np.bool_], confidence: float) -> float:
+    groups: dict[str | int, tuple[int, int]] = {}
+    for i, (row, miss) in enumerate(zip(unsafe, missed.tolist(), strict=True)):
+        k, n = groups.get(row.group or i, (0, 0))
+        groups[row.group or i] = (k + miss, n + 1)
+    return grouped_upper_bound(tuple(groups.values()), confidence) if groups else 1.0
 
 
 def _why_chosen(t: Tried, alpha: float, confidence: float) -> str:

@@ -16,13 +16,24 @@ from .tokenizer import decision_ids, label_ids, special_id
 
 
 class DecisionRows(Dataset[dict[str, Any]]):
-    """Encoded examples. A row is {input_ids: prompt tokens, options: label tokens, label: index of the right one}."""
+    """Encoded examples. A row is {input_ids: prompt tokens, options: label tokens, label: index of the right one}.
+
+    Args:
+        targets: a teacher's probabilities over each example's options; rows then have them as `targets`.
+    """
 
     def __init__(
-        self, examples: Sequence[Example], tokenizer: Tokenizer, max_tokens: int, bpe_dropout: float = 0.0
+        self,
+        examples: Sequence[Example],
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        bpe_dropout: float = 0.0,
+        targets: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        rows = [(e, encode(e, tokenizer)) for e in examples]
-        kept = [(e, r) for e, r in rows if len(r["input_ids"]) <= max_tokens]
+        rows = [encode(e, tokenizer) for e in examples]
+        if targets is not None:
+            rows = [r | {"targets": list(t)} for r, t in zip(rows, targets, strict=True)]
+        kept = [(e, r) for e, r in zip(examples, rows, strict=True) if len(r["input_ids"]) <= max_tokens]
         self.dropped = len(rows) - len(kept)
         self.rows = [r for _, r in kept]
         self._examples = [e for e, _ in kept]
@@ -32,7 +43,7 @@ class DecisionRows(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        return self.rows[i] if self._noisy is None else encode(self._examples[i], self._noisy)
+        return self.rows[i] if self._noisy is None else self.rows[i] | encode(self._examples[i], self._noisy)
 
 
 def _with_dropout(tokenizer: Tokenizer, share: float) -> Tokenizer:
@@ -58,18 +69,21 @@ class Collator:
         self._pad = pad
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
-        """Return input_ids and attention_mask `[batch, seq]`, options `[batch, most]` (-1 padded), labels `[batch]`."""
+        """Return input_ids and attention_mask `[batch, seq]`, options `[batch, most]` (-1 padded), labels `[batch]`, and targets `[batch, most]` if there are any."""
         length = max(len(r["input_ids"]) for r in rows)
         most = max(len(r["options"]) for r in rows)
         ids = [[self._pad] * (length - len(r["input_ids"])) + r["input_ids"] for r in rows]
         mask = [[0] * (length - len(r["input_ids"])) + [1] * len(r["input_ids"]) for r in rows]
         options = [r["options"] + [-1] * (most - len(r["options"])) for r in rows]
-        return {
+        batch = {
             "input_ids": torch.tensor(ids),
             "attention_mask": torch.tensor(mask),
             "options": torch.tensor(options),
             "labels": torch.tensor([r["label"] for r in rows]),
         }
+        if "targets" in rows[0]:
+            batch["targets"] = torch.tensor([r["targets"] + [0.0] * (most - len(r["targets"])) for r in rows])
+        return batch
 
 
 def half_precision(like: Tensor, wanted: bool) -> torch.autocast:

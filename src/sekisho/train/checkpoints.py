@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from ..core.canonical import digest_file
+from ..core.disk import sync
 from ..shelf import write_json
 
 _WHOLE = "whole.json"
@@ -39,11 +38,11 @@ class WallClockSaves(TrainerCallback):
 
 def mark_whole(checkpoint: Path) -> None:
     """Flush a checkpoint to the disk and write down what it consists of."""
-    _sync([*_files(checkpoint), checkpoint])
+    sync([*_files(checkpoint), checkpoint])
     write_json(
         checkpoint / _WHOLE, {p.relative_to(checkpoint).as_posix(): _entry(p) for p in _files(checkpoint)}
     )
-    _sync([checkpoint])
+    sync([checkpoint])
 
 
 def newest_checkpoint(folder: Path) -> str | None:
@@ -71,15 +70,3 @@ def _files(checkpoint: Path) -> list[Path]:
 
 def _entry(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "digest": digest_file(path)}
-
-
-def _sync(paths: Iterable[Path]) -> None:
-    """Flush files and folders to the disk; folders only where the system can open them."""
-    for path in paths:
-        if path.is_dir() and os.name == "nt":
-            continue
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -12,26 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from ..core.canonical import digest_json
+from ..core.disk import write_whole
 from ..core.prompt import END
 from ..core.question import Example
 from .batches import Collator, DecisionRows, half_precision, option_logits
 from .checkpoints import WallClockSaves, newest_checkpoint
-from .losses import decision_loss
-from .recipe import Pretrain
+from .losses import decision_loss, taught_loss
+from .recipe import Course, Pretrain
 from .tokenizer import special_id
 
-_LONGEST = 192
+LONGEST = 192
+"""Tokens; longer rows are left out."""
 _DONE = "round.safetensors"
 
 
 class DecisionTrainer(Trainer):
-    """The trainer with the decision loss over options, on all weights."""
+    """The trainer with the decision loss over options, on all weights; rows with a teacher's targets learn those."""
 
     def __init__(self, smoothing: float, **kwargs: Any) -> None:
         self._smoothing = smoothing
@@ -40,10 +42,13 @@ class DecisionTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Decision loss of a batch."""
+        """Loss of a batch."""
         with half_precision(inputs["input_ids"], self.args.bf16):
             logits, _hidden = option_logits(model, inputs)
-        loss = decision_loss(logits, inputs["labels"], self._smoothing)
+        if "targets" in inputs:
+            loss = taught_loss(logits, inputs["targets"])
+        else:
+            loss = decision_loss(logits, inputs["labels"], self._smoothing)
         return (loss, {"logits": logits}) if return_outputs else loss
 
 
@@ -57,51 +62,63 @@ def learn_to_decide(
 ) -> None:
     """Train all weights of `model` on the decisions, in place; a stopped run goes on from its newest whole checkpoint.
 
-    Rows are cut to tokens anew each time with BPE dropout (Provilkov et al. 2020), so that no row looks twice the same; see `recipe.Decisions` for what that costs in reproducibility.
+    Rows are cut to tokens anew each time with BPE dropout (Provilkov et al. 2020), so that no row looks twice the same; see `recipe.Course` for what that costs in reproducibility.
     """
     stage = recipe.decisions
-    model.set_attn_implementation("eager")  # on short rows on a CPU half again as fast as the fused kernel
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = stage.dropout
-    rows = DecisionRows(examples, tokenizer, _LONGEST, bpe_dropout=stage.bpe_dropout)
+    rows = DecisionRows(examples, tokenizer, LONGEST, bpe_dropout=stage.bpe_dropout)
     for number in range(stage.rounds):
         folder = out / f"decisions-{_key(recipe, examples)}-{number + 1}"
-        _round(recipe, model, rows, Collator(special_id(tokenizer, END)), folder, callbacks)
+        run_course(recipe, stage, model, rows, special_id(tokenizer, END), folder, callbacks)
 
 
-def _round(
-    recipe: Pretrain, model: Any, rows: DecisionRows, collate: Collator, out: Path, callbacks: Sequence[Any]
+def run_course(
+    recipe: Pretrain,
+    stage: Course,
+    model: Any,
+    rows: DecisionRows,
+    pad: int,
+    out: Path,
+    callbacks: Sequence[Any],
 ) -> None:
-    """One course over the rows. Its weights are stored at the end, so that a run stopped later does not start it again."""
+    """One course of all weights over the rows, in place. Its weights are stored at the end, so that a run stopped later does not start it again.
+
+    Args:
+        pad: token that fills short rows.
+        out: folder of the course's checkpoints.
+    """
     done = out / _DONE
     if done.is_file():
         model.load_state_dict(load_file(done))
         return
+    _make_ready(model, stage.dropout)
     trainer = DecisionTrainer(
-        recipe.decisions.label_smoothing,
+        stage.label_smoothing,
         model=model,
-        args=_arguments(recipe, out),
+        args=_arguments(recipe, stage, out),
         train_dataset=rows,
-        data_collator=collate,
+        data_collator=Collator(pad),
         callbacks=[WallClockSaves(recipe.checkpoint_seconds), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(out))
-    beside = out / f".{_DONE}"
-    save_file({n: t.clone() for n, t in model.state_dict().items()}, beside)
-    beside.replace(done)
+    write_whole(done, save({n: t.clone() for n, t in model.state_dict().items()}))
+
+
+def _make_ready(model: Any, dropout: float) -> None:
+    model.set_attn_implementation("eager")  # on short rows on a CPU half again as fast as the fused kernel
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
 
 
 def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
     """What decides how a round goes: another recipe or other rows never go on from these checkpoints."""
     rows = [[e.id, e.state, e.label] for e in examples]
     course = recipe.model_copy(update={"decisions": recipe.decisions.model_copy(update={"rounds": 1})})
-    return digest_json({"recipe": course.model_dump(mode="json"), "rows": rows})[7:19]
+    return digest_json({"recipe": course.model_dump(mode="json", exclude={"teaching"}), "rows": rows})[7:19]
 
 
-def _arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
-    stage = recipe.decisions
+def _arguments(recipe: Pretrain, stage: Course, out: Path) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(out),
         num_train_epochs=stage.epochs,

@@ -190,7 +190,7 @@ def fit(
     """
     torch.set_num_threads(recipe.threads)
     model, tokenizer = load_base(base)
-    repeated = [e for e in examples for _ in range(recipe.repeats(e.meta))]
+    repeated = [e for e in examples for _ in range(recipe.repeats(e))]
     rows = DecisionRows(repeated, tokenizer, recipe.max_tokens)
     if not len(rows):
         raise TrainingError("There is no example to train on.", "Gather data first, or raise max_tokens.")

@@ -25,6 +25,17 @@ def decision_loss(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
     return ((1 - smoothing) * hit + smoothing * spread).mean()
 
 
+def taught_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy against a teacher's probabilities over the options (Hinton et al. 2015), at temperature 1.
+
+    Args:
+        logits: `[batch, options]`, `-inf` where a row has fewer options.
+        targets: `[batch, options]` probabilities, 0 where a row has fewer options.
+    """
+    logp = functional.log_softmax(logits.float(), dim=-1)
+    return -(targets * logp.masked_fill(~torch.isfinite(logp), 0.0)).sum(-1).mean()
+
+
 def language_loss(hidden: Tensor, head: Tensor, ids: Tensor, chunk: int = 512) -> Tensor:
     """Mean cross-entropy of every next token, its logits made and dropped again `chunk` places at a time.
 

@@ -1,4 +1,4 @@
-"""From bundled text to a base model: tokenizer, packed rows, language, then decisions, weights on disk."""
+"""From bundled text to a base model: tokenizer, packed rows, language, decisions, teachers, weights on disk."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from ..core.canonical import new_id
+from ..core.disk import sync, write_whole
 from ..core.progress import Progress
 from ..core.prompt import CHAT_TEMPLATE, CLOSE, END, LETTERS
 from ..core.question import Example
@@ -36,6 +37,7 @@ from .decisions import learn_to_decide
 from .losses import language_loss
 from .memory import kept_memory
 from .recipe import Pretrain
+from .teaching import learn_from_teachers
 from .tokenizer import decision_ids, dialogue_ids, encode_plain, special_id, train_tokenizer
 
 
@@ -201,7 +203,7 @@ def pretrain(
     """Train a base model into `out`/model; a run that was stopped goes on from its newest whole checkpoint.
 
     Args:
-        decisions: examples of the second stage, if the recipe has one.
+        decisions: examples of the second and third stage, if the recipe has them.
 
     Returns:
         The model folder, with weights in bf16 safetensors and the tokenizer.
@@ -217,6 +219,8 @@ def pretrain(
     if recipe.decisions.epochs and decisions:
         torch.manual_seed(recipe.seed)
         learn_to_decide(recipe, model, tokenizer, decisions, out, callbacks)
+    if recipe.teaching.rows and decisions:
+        learn_from_teachers(recipe, model, tokenizer, decisions, out, callbacks)
     _save(model, tokenizer, out / "model")
     return out / "model"
 
@@ -243,6 +247,7 @@ def _save(model: Any, tokenizer: Tokenizer, folder: Path) -> None:
     beside = folder.with_name(f".{folder.name}.{new_id('w')}")
     model.to(torch.bfloat16).save_pretrained(beside)
     fast_tokenizer(tokenizer).save_pretrained(beside)
+    sync([*beside.iterdir(), beside])
     shutil.rmtree(folder, ignore_errors=True)
     beside.replace(folder)
 
@@ -252,8 +257,5 @@ def _tokenizer(recipe: Pretrain, documents: Sequence[Document], path: Path) -> T
     if path.is_file():
         return Tokenizer.from_file(str(path))
     tokenizer = train_tokenizer((document_text(d) for d in documents), recipe.architecture.vocab_size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{new_id('w')}")
-    tokenizer.save(str(beside))
-    beside.replace(path)
+    write_whole(path, tokenizer.to_str().encode())
     return tokenizer

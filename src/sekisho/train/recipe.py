@@ -5,13 +5,13 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
 from ..core.canonical import digest_json
 from ..core.errors import RecipeError
-from ..core.question import Frozen
+from ..core.question import Example, Frozen
 
 
 class Architecture(Frozen):
@@ -26,24 +26,49 @@ class Architecture(Frozen):
     max_position_embeddings: int = Field(2048, ge=128)
 
 
-class Decisions(Frozen):
-    """Second stage of a base: all weights learn to decide. No epochs, no such stage.
+class Course(Frozen):
+    """Training of all weights on decisions.
 
     Attributes:
-        rounds: how often the whole course is run, each time from where the last one ended, the rate warming up again
-            (Loshchilov and Hutter 2017).
         dropout: in the model, during this stage.
         bpe_dropout: share of merges left out when a row is cut to tokens. The tokenizer library draws them from a generator that
             cannot be seeded: with it, a second run gives other weights of the same quality; at 0 it gives the same bits.
     """
 
-    epochs: float = Field(0.0, ge=0)
-    rounds: int = Field(1, ge=1)
+    epochs: float = Field(1.0, ge=0)
     batch: int = Field(32, ge=1)
     learning_rate: float = Field(5.0e-4, gt=0)
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     bpe_dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class Decisions(Course):
+    """Second stage of a base: all weights learn to decide. No epochs, no such stage.
+
+    Attributes:
+        rounds: how often the whole course is run, each time from where the last one ended, the rate warming up again
+            (Loshchilov and Hutter 2017).
+    """
+
+    epochs: float = Field(0.0, ge=0)
+    rounds: int = Field(1, ge=1)
+
+
+class Teaching(Course):
+    """Third stage of a base: all weights learn what linear teachers make of requests and of pieces of them. No rows, no such stage.
+
+    Attributes:
+        rows: how many rows are made; an epoch is one pass over them.
+        pieces: share of them that are pieces of requests, which only the teacher labels.
+        trust: weight of the teacher beside the label, on whole requests.
+        folds: teachers; each one judges the topics that it has not seen.
+    """
+
+    rows: int = Field(0, ge=0)
+    pieces: float = Field(0.5, ge=0, le=1)
+    trust: float = Field(0.4, ge=0, le=1)
+    folds: int = Field(5, ge=2)
 
 
 class Pretrain(Frozen):
@@ -76,6 +101,7 @@ class Pretrain(Frozen):
     keep: int = Field(5, ge=1)
     mix: Mapping[str, int] = Field(default_factory=dict)
     decisions: Decisions = Decisions()
+    teaching: Teaching = Teaching()
 
 
 class Pet(Frozen):
@@ -108,7 +134,7 @@ class Finetune(Frozen):
         gates: whether SO(8) rotation gates are trained beside LoRA.
         gate_learning_rate: peak for the gates' generators, which live on another scale than LoRA's matrices.
         label_smoothing: mass spread over the options.
-        mix: how often rows of a source are repeated in an epoch; 1 where not named.
+        mix: how often rows of a source are seen in an epoch; 1 where not named. Of 1.5, half of the rows are seen twice, chosen by their ids.
         correction_weight: how often a corrected judgement is repeated in an epoch.
     """
 
@@ -131,12 +157,16 @@ class Finetune(Frozen):
     threads: int = Field(2, ge=1)
     checkpoint_seconds: float = Field(180, gt=0)
     keep: int = Field(5, ge=1)
-    mix: Mapping[str, int] = Field(default_factory=dict)
+    mix: Mapping[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     correction_weight: int = Field(4, ge=1)
 
-    def repeats(self, meta: Mapping[str, Any]) -> int:
-        """How often a row with this `meta` is seen in an epoch."""
-        return self.correction_weight if "correction" in meta else self.mix.get(str(meta.get("source")), 1)
+    def repeats(self, example: Example) -> int:
+        """How often a row is seen in an epoch."""
+        if "correction" in example.meta:
+            return self.correction_weight
+        whole, rest = divmod(self.mix.get(str(example.meta.get("source")), 1.0), 1.0)
+        drawn = int(digest_json(example.id)[7:15], 16) / 16**8
+        return int(whole) + (drawn < rest)
 
 
 R = TypeVar("R", bound=Frozen)

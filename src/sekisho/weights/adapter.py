@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..core.canonical import canonical_json, folder_digest, new_id, short
+from ..core.disk import sync
 from ..core.errors import InputError, ShelfError
 from ..core.question import Frozen
 from .gates import gate_state, gates, install_gates, load_gate_state
@@ -73,9 +72,9 @@ def save_adapter(model: nn.Module, folder: Path, base: str, recipe: str) -> str:
         if meta.kind != "lora":
             save_file({f"{n}.params": t.contiguous() for n, t in gate_state(model).items()}, beside / GATES)
         (beside / META).write_bytes(canonical_json(meta.model_dump()))
-        _sync([*beside.iterdir(), beside])
+        sync([*beside.iterdir(), beside])
         beside.replace(folder)
-        _sync([folder.parent])
+        sync([folder.parent])
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder_digest(folder)
@@ -185,15 +184,3 @@ def _check_tensors(file: Path, wanted: dict[str, tuple[int, ...]]) -> None:
         raise ShelfError(
             f"{file} lacks or has too much of: {', '.join(wrong[:5])} …", "Copy the whole folder again."
         )
-
-
-def _sync(paths: Iterable[Path]) -> None:
-    """Flush files and folders to the disk; folders only where the system can open them."""
-    for path in paths:
-        if path.is_dir() and os.name == "nt":
-            continue
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

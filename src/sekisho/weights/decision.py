@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from ..core.canonical import new_id
+from ..core.disk import write_whole
 from ..core.prompt import DECISION_TEMPLATE, LETTERS
 from ..core.question import MAX_LEVELS, Frozen, QuestionType
 
@@ -64,18 +63,5 @@ def write_decision_files(model_dir: Path, meta: DecisionMeta) -> None:
         "sanitize_control_tokens": True,
     }
     text = json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True)
-    write_durably(model_dir / "decision.json", (text + "\n").encode())
-    write_durably(model_dir / "decision_template.jinja", transformers_template().encode())
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that a partial one never stands under its name: beside, fsync, rename."""
-    beside = path.with_name(f".{path.name}.{new_id('w')}")
-    try:
-        with beside.open("wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(model_dir / "decision.json", (text + "\n").encode())
+    write_whole(model_dir / "decision_template.jinja", transformers_template().encode())

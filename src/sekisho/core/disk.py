@@ -1,0 +1,36 @@
+"""What a power cut must not spoil: files appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .canonical import new_id
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, sync, rename: a reader sees the old file or the whole new one. Makes the folder; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{new_id('w')}")
+    try:
+        with beside.open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def sync(paths: Iterable[Path]) -> None:
+    """Flush files and folders to the disk; Windows can sync no folder, and a file only when it is open for writing."""
+    windows = os.name == "nt"
+    for path in paths:
+        if windows and path.is_dir():
+            continue
+        handle = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
