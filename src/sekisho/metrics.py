@@ -32,3 +32,47 @@ RETRIES = Counter(
     "sekisho_retries_joined_total", "Repeated requests that got the first one's answer.", registry=REGISTRY
 )
 READY = Gauge("sekisho_ready", "1 when the engine answers and the ledger can be written.", registry=REGISTRY)
+LANE_WAIT_SECONDS = Histogram(
+    "sekisho_lane_wait_seconds",
+    "Seconds a request waited for its first slot.",
+    ["lane"],
+    registry=REGISTRY,
+)
+LANE_FIRST_SECONDS = Histogram(
+    "sekisho_lane_first_seconds",
+    "Seconds from a request's arrival at its lane to its first text, or to its scores.",
+    ["lane"],
+    registry=REGISTRY,
+)
+LANE_WAITING = Gauge("sekisho_lane_waiting", "Requests that wait for a slot.", ["lane"], registry=REGISTRY)
+LANE_SLOTS = Gauge(
+    "sekisho_slots",
+    "Slots of the engine by state, the place kept for decisions among them: held_rt, held_be, transfer (told to stop, not yet free), free.",
+    ["state"],
+    registry=REGISTRY,
+)
+LANE_REFUSED = Counter(
+    "sekisho_lane_refused_total",
+    "Requests refused because their lane's queue was full.",
+    ["lane"],
+    registry=REGISTRY,
+)
+LANE_PREEMPTIONS = Counter(
+    "sekisho_preemptions_total", "Times batch work was stopped to make room.", registry=REGISTRY
+)
+LANE_AGED = Counter(
+    "sekisho_lane_aged_total",
+    "Times batch work had stood still for so long that it was promoted.",
+    registry=REGISTRY,
+)
+LANE_RESUMED_TOKENS = Counter(
+    "sekisho_resumed_tokens_total",
+    "Tokens already written of texts that were taken up again.",
+    registry=REGISTRY,
+)
+LANE_PROMPT_TOKENS = Counter(
+    "sekisho_lane_prompt_tokens_total", "Tokens of prompts that were answered.", ["lane"], registry=REGISTRY
+)
+LANE_OUTPUT_TOKENS = Counter(
+    "sekisho_lane_output_tokens_total", "Tokens of finished texts.", ["lane"], registry=REGISTRY
+)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from .core.engine import Engine
+from .core.engine import Backend, Engine
 from .core.errors import ShelfError
 from .core.settings import Settings
+from .host.gpu import require_device
+from .host.memory import available
 from .host.offline import seal
 from .ledger.store import Ledger
+from .serve.budget import MIB, Budget, Plan, budget, shape_of
+from .serve.gguf_header import read_header
+from .serve.lanes import Lanes
+from .serve.rules import KEPT, Rules
 from .shelf import Release, Shelf
 from .tasks.policy import find_policy, read_document
+
+_log = logging.getLogger("sekisho.wiring")
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,16 @@ class House:
     contract_documents: Mapping[str, Mapping[str, Any]]
 
     def engine_for(self, folder: Path, release: Release) -> Engine:
-        """The engine the settings ask for, not yet started, serving a release."""
-        return make_engine(self.settings, folder, release)
+        """The engine the settings ask for, not yet started, serving a release to both lanes.
+
+        Raises:
+            BudgetError: when it would not fit into the memory, with the largest context that does.
+        """
+        found = memory_budget(self.settings, folder, release)
+        if found is not None:
+            _log.info("memory: %s", "; ".join(f"{name} {size}" for name, size in found.rows()))
+            found.require()
+        return Lanes(make_engine(self.settings, folder, release), rules_of(self.settings))
 
     def close(self) -> None:
         """Close the ledger."""
@@ -52,22 +69,73 @@ def build(settings: Settings) -> House:
     return House(settings, Ledger.open(home / "ledger.sqlite"), Shelf(home / "shelf"), policy, contracts)
 
 
-def make_engine(settings: Settings, folder: Path, release: Release) -> Engine:
-    """Choose and construct the engine. Only the room of the engine that was asked for is imported, and torch only with its own."""
-    room = import_module(f"sekisho.serve.engines.{settings.engine}")
-    if settings.engine == "fake":
-        return cast(Engine, room.FakeEngine(name=release.name, context=settings.context))
-    common = {"context": settings.context, "threads": settings.threads, "device": settings.device}
-    if settings.engine == "torch":
-        digest = release.files["model/model.safetensors"]
-        return cast(Engine, room.TorchEngine(release.name, folder / "model", model_digest=digest, **common))
+def memory_budget(settings: Settings, folder: Path, release: Release) -> Budget | None:
+    """What serving a release would take, against `memory_limit_mib` or what is free.
+
+    None where nothing can be said: another engine than llamacpp, or a system that does not tell its free memory.
+    """
+    if settings.engine != "llamacpp":
+        return None
+    gpu = require_device(settings.device, settings.engine)
+    free = gpu.free if gpu is not None else available()
+    limit = settings.memory_limit_mib * MIB or free
+    if limit is None:
+        return None
+    plan = Plan(
+        settings.context,
+        settings.slots + settings.spare_slots + KEPT,
+        settings.kv_type,
+        _is_quantised(settings),
+        settings.device,
+    )
+    return budget(shape_of(read_header(folder / _weights(settings, release))), plan, limit)
+
+
+def _is_quantised(settings: Settings) -> bool:
+    """Whether the cache is; llama.cpp keeps values in such a one only with flash attention."""
+    return settings.kv_type in ("q8_0", "q4_0")
+
+
+def _weights(settings: Settings, release: Release) -> str:
+    """Name of the file that is served, within the release. Raises ShelfError when there is none of that type."""
     if settings.weights not in release.gguf:
         raise ShelfError(
             f"This release has no {settings.weights} file.", f"It has: {', '.join(release.gguf)}."
         )
-    name = release.gguf[settings.weights]
+    return release.gguf[settings.weights]
+
+
+def rules_of(settings: Settings) -> Rules:
+    """How the settings share the engine's slots out."""
+    return Rules(
+        slots=settings.slots,
+        spare=settings.spare_slots,
+        share=settings.batch_share,
+        rt_queue=settings.queue,
+        be_queue=settings.batch_queue,
+        ageing=settings.ageing_seconds,
+        kept=KEPT,
+    )
+
+
+def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
+    """Choose and construct the engine. Only the room of the engine that was asked for is imported, and torch only with its own."""
+    room = import_module(f"sekisho.serve.engines.{settings.engine}")
+    if settings.engine == "fake":
+        return cast(Backend, room.FakeEngine(name=release.name, context=settings.context))
+    common = {"context": settings.context, "threads": settings.threads, "device": settings.device}
+    if settings.engine == "torch":
+        digest = release.files["model/model.safetensors"]
+        return cast(Backend, room.TorchEngine(release.name, folder / "model", model_digest=digest, **common))
+    name = _weights(settings, release)
     digest = release.files[name]
     llama = room.LlamaCppEngine(
-        folder / name, release.name, model_digest=digest, slots=settings.slots, **common
+        folder / name,
+        release.name,
+        model_digest=digest,
+        slots=settings.slots + settings.spare_slots,
+        kv_type=settings.kv_type.upper(),
+        flash_attention=_is_quantised(settings),
+        **common,
     )
-    return cast(Engine, llama)
+    return cast(Backend, llama)

@@ -27,7 +27,8 @@ def test_settings_shows_every_value_and_its_source(cli, monkeypatch):
 
 def test_every_setting_is_a_flag(cli):
     for spec in TABLE:
-        value = str(spec.value_of_default() or "x")
+        default = spec.value_of_default()
+        value = "x" if default is None else str(default)
         shown = rows(cli("settings", "--" + spec.name.replace("_", "-"), value, "--json"))
         assert shown[spec.name]["source"] == "flag"
 
@@ -71,7 +72,7 @@ def free_port() -> int:
         return trial.getsockname()[1]
 
 
-NAMES = ["python", "packages", "share", "home", "disk", "port", "device", "ledger", "engine"]
+NAMES = ["python", "packages", "share", "home", "disk", "port", "device", "ledger", "memory", "engine"]
 
 
 def test_the_doctor_looks_at_everything(cli, promoted, monkeypatch):

@@ -58,7 +58,7 @@ def test_errors_have_the_clients_types(client, engine, judge):
     with pytest.raises(openai.UnprocessableEntityError) as e:
         client.chat.completions.create(**SAY, logprobs=True)
     assert e.value.param == "logprobs"
-    judge._queue = 0
+    judge._queues["rt"] = 0
     with pytest.raises(openai.RateLimitError):
         client.chat.completions.create(**SAY)
 

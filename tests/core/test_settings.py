@@ -21,7 +21,14 @@ GOOD = {
     "context": "512",
     "slots": "3",
     "threads": "4",
+    "spare_slots": "1",
+    "kv_type": "q8_0",
+    "memory_limit_mib": "900",
     "queue": "7",
+    "batch_queue": "9",
+    "batch_share": "1",
+    "ageing_seconds": "12.5",
+    "batch_deadline_seconds": "90",
     "deadline_seconds": "2.5",
     "max_body_bytes": "2048",
     "max_questions": "5",
@@ -140,6 +147,12 @@ def test_another_address_needs_tokens():
         load(env={"SEKISHO_HOST": "0.0.0.0"})
     settled = load(env={"SEKISHO_HOST": "0.0.0.0", "SEKISHO_TOKENS": " a ,, b"})
     assert settled.token_list() == ("a", "b")
+
+
+def test_a_share_of_slots_that_are_not_there():
+    with pytest.raises(SettingsError, match="more than the 2"):
+        load(env={"SEKISHO_BATCH_SHARE": "3"})
+    assert load(env={"SEKISHO_BATCH_SHARE": "3", "SEKISHO_SLOTS": "3"}).batch_share == 3
 
 
 @given(st.integers())

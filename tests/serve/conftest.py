@@ -11,6 +11,8 @@ from sekisho.serve.engines.llamacpp import LlamaCppEngine
 
 from .makers import CONTEXT
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture(scope="session")
 def tokenizer():
@@ -55,6 +57,14 @@ def gguf_file(folder: Path) -> Path:
     from sekisho.weights.gguf import export_gguf
 
     return export_gguf(folder, folder / "tiny.gguf", "f32")
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory) -> Path:
+    """The model that ships, for llama.cpp, in F32."""
+    from sekisho.weights.gguf import export_gguf
+
+    return export_gguf(ROOT / "models" / "nano", tmp_path_factory.mktemp("nano") / "nano.gguf", "f32")
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ class Histories(RuleBasedStateMachine):
         self.waiting: list[int] = []
         self.held: dict[int, int] = {}  # id: seat
         self.transfer: dict[int, int] = {}
+        self.decisions: set[int] = set()
+        self.kept: set[int] = set()  # those on places that only decisions take
         self.gone: set[int] = set()  # callers that left a slot behind
         self.promoted: int | None = None
         self.before: set[int] = set()  # RT that waited when the promotion was made
@@ -40,15 +42,20 @@ class Histories(RuleBasedStateMachine):
         queue=st.sampled_from([0, 2, 100]),
         ageing=st.sampled_from([1.0, 10.0]),
         quantum=st.sampled_from([0.0, 3.0]),
+        kept=st.sampled_from([0, 1, 2]),
     )
-    def begin(self, slots, spare, share, queue, ageing, quantum) -> None:
-        self.rules_ = Rules(slots, spare, share, queue, queue, ageing, quantum)
+    def begin(self, slots, spare, share, queue, ageing, quantum, kept) -> None:
+        self.rules_ = Rules(slots, spare, share, queue, queue, ageing, quantum, kept)
         self.schedule = Schedule(self.rules_)
 
     def alive_be(self) -> list[int]:
         """BE requests that will be answered, oldest first; ids are given in order of arrival."""
         known = [*self.waiting, *self.held, *(i for i in self.transfer if i not in self.gone)]
         return sorted(i for i in known if self.lane[i] == "be")
+
+    def on_slots(self, ids) -> list[int]:
+        """Those of `ids` that are not on kept places."""
+        return [i for i in ids if i not in self.kept]
 
     def forget(self, id: int) -> None:
         if id == self.promoted:
@@ -79,7 +86,10 @@ class Histories(RuleBasedStateMachine):
     def start(self, id: int, seat: int) -> None:
         assert id in self.waiting
         assert seat not in {*self.held.values(), *self.transfer.values()}
-        assert 0 <= seat < self.rules_.slots + self.rules_.spare
+        assert 0 <= seat < self.rules_.slots + self.rules_.spare + self.rules_.kept
+        if seat >= self.rules_.slots + self.rules_.spare:
+            self.start_kept(id, seat)
+            return
         share = sum(self.lane[i] == "be" for i in self.held) < self.rules_.share
         if self.lane[id] == "rt":
             assert id == min(i for i in self.waiting if self.lane[i] == "rt"), "RT starts in order"
@@ -93,6 +103,13 @@ class Histories(RuleBasedStateMachine):
             assert not self.is_held_back(id)
         self.waiting.remove(id)
         self.held[id] = seat
+
+    def start_kept(self, id: int, seat: int) -> None:
+        rt = [i for i in self.waiting if self.lane[i] == "rt"]
+        assert id == min(i for i in rt if i in self.decisions), "RT decisions start in order"
+        self.waiting.remove(id)
+        self.held[id] = seat
+        self.kept.add(id)
 
     def is_held_back(self, id: int) -> bool:
         """Whether an older BE request is in transfer and may be back in a moment."""
@@ -116,26 +133,29 @@ class Histories(RuleBasedStateMachine):
         if self.promoted is not None and self.until is not None and self.now >= self.until:
             self.promoted, self.until, self.still = None, None, self.now
 
-    @rule()
-    def arrive_rt(self) -> None:
-        self.arrive("rt")
+    @rule(decision=st.booleans())
+    def arrive_rt(self, decision) -> None:
+        self.arrive("rt", decision)
 
-    @rule()
-    def arrive_be(self) -> None:
-        self.arrive("be")
+    @rule(decision=st.booleans())
+    def arrive_be(self, decision) -> None:
+        self.arrive("be", decision)
 
-    def arrive(self, lane: str) -> None:
+    def arrive(self, lane: str, decision: bool) -> None:
         if lane == "be" and not self.alive_be():
             self.still = self.now
         self.lapse()
         self.count += 1
         self.lane[self.count] = lane
         self.waiting.append(self.count)
-        self.done(self.schedule.arrived(self.count, lane, self.now))
+        if decision:
+            self.decisions.add(self.count)
+        self.done(self.schedule.arrived(self.count, lane, self.now, decision))
 
     def end(self, id: int) -> None:
         self.held.pop(id, None)
         self.transfer.pop(id, None)
+        self.kept.discard(id)
         if self.lane[id] == "be" and id not in self.gone:
             self.still = self.now
         self.gone.discard(id)
@@ -156,6 +176,7 @@ class Histories(RuleBasedStateMachine):
         del self.transfer[id]
         if id in self.gone:
             self.gone.discard(id)
+            self.kept.discard(id)
         else:
             self.waiting.append(id)
         self.lapse()
@@ -209,7 +230,7 @@ class Histories(RuleBasedStateMachine):
             return
         counts = self.schedule.counts()
         assert counts["free"] >= 0
-        assert sum(counts.values()) == self.rules_.slots
+        assert sum(counts.values()) == self.rules_.slots + self.rules_.kept
         assert counts["transfer"] == len(self.transfer)
         assert counts["held_rt"] + counts["held_be"] == len(self.held)
         assert sorted(self.schedule.line()) == sorted(self.waiting)
@@ -218,14 +239,17 @@ class Histories(RuleBasedStateMachine):
     def nothing_is_idle_and_rt_has_made_room(self) -> None:
         rt = [i for i in self.waiting if self.lane[i] == "rt"]
         be = [i for i in self.waiting if self.lane[i] == "be"]
-        free = getattr(self, "rules_", Rules()).slots - len(self.held) - len(self.transfer)
+        rules, transfer = getattr(self, "rules_", Rules()), self.on_slots(self.transfer)
+        free = rules.slots - len(self.on_slots(self.held)) - len(transfer)
         if free:
             assert not rt
             assert all(self.is_held_back(i) for i in be)
         stoppable = [i for i in self.held if self.lane[i] == "be" and not self.is_protected(i)]
         held_be = sum(self.lane[i] == "be" for i in self.held)
         if rt and stoppable and held_be > self.rules_.share:
-            assert len(self.transfer) >= len(rt), "whoever waits behind BE has a slot on its way"
+            assert len(transfer) >= len(rt), "whoever waits behind BE has a slot on its way"
+        if len(self.kept) < rules.kept:
+            assert not self.decisions.intersection(rt), "no decision waits beside a place kept for it"
 
     @invariant()
     def older_be_goes_first(self) -> None:
@@ -249,7 +273,7 @@ class Histories(RuleBasedStateMachine):
                 break
             self.end(next(iter({**self.held, **self.transfer})))
         assert not self.waiting
-        assert self.schedule.counts()["free"] == self.rules_.slots
+        assert self.schedule.counts()["free"] == self.rules_.slots + self.rules_.kept
         assert self.schedule.wake() is None
 
 

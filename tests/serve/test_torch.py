@@ -116,3 +116,19 @@ def test_a_folder_without_a_model(tmp_path):
 def test_probabilities_sum_to_one(torch_engine):
     [scores] = serve(torch_engine(), lambda e: e.ask("", [question(100)], 30.0))
     assert math.fsum(math.exp(x) for x in scores.logprobs) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(max_tokens=30, temperature=0), Sampling(max_tokens=30, seed=3)]
+)
+def test_a_text_can_be_taken_up_again_at_any_token(torch_engine, sampling):
+    talk = [Message(role="user", content="今日は良い天気です。")]
+
+    async def work(engine):
+        whole = [p async for p in engine.generate(talk, sampling, 30.0, written=[])]
+        for cut in (1, 7, len(whole) - 2):
+            written = [t for p in whole[:cut] for t in p.tokens]
+            rest = [p async for p in engine.generate(talk, sampling, 30.0, written=written)]
+            assert rest == whole[cut:]
+
+    serve(torch_engine(), work)

@@ -143,6 +143,7 @@ def test_every_route_is_described(client):
         "/v1/judgements",
         "/v1/judgements/{id}",
         "/v1/corrections",
+        "/v1/lanes",
         "/healthz",
         "/metrics",
     }

@@ -350,7 +350,7 @@ def test_without_the_ledger_nothing_is_released(client, house, monkeypatch):
 def test_a_full_queue_is_a_429_that_says_when_to_come_back(tmp_path):
     with makers.house(tmp_path) as house:
         judge = makers.judge_over(house)
-        judge._queue = 0
+        judge._queues["rt"] = 0
         with TestClient(create_app(house, judge), base_url="http://localhost") as client:
             answer = ask(client, {"q": NOUL})
             assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")

@@ -62,7 +62,7 @@ def _shown(value: Any) -> str:
 
 
 def doctor(call: Call) -> None:
-    """Check Python, packages, bundled files, home, disk, port, device, ledger and engine. Exit code 1 when one fails."""
+    """Check Python, packages, bundled files, home, disk, port, device, ledger, memory and engine. Exit code 1 when one fails."""
     from .doctor import examine
 
     checks = list(examine(call.settings()))

@@ -144,6 +144,7 @@ def _house(settings: Settings) -> Iterator[Check]:
         return
     try:
         yield _run(lambda _: _ledger(house), settings)._replace(name="ledger")
+        yield _run(lambda _: _memory(house), settings)._replace(name="memory")
         yield _run(lambda _: _engine(house), settings)._replace(name="engine")
     finally:
         house.close()
@@ -155,6 +156,22 @@ def _ledger(house: House) -> Check:
     found = audit.verify(house.ledger)
     told = f"{found.entries} entries, whole" if found.ok else str(found.problem)
     return Check("ledger", found.ok, told, "Keep the file as it is and restore a copy; see docs/commands.md.")
+
+
+def _memory(house: House) -> Check:
+    """Compute what serving the promoted release would take; the table is the finding."""
+    from .. import wiring
+    from ..loop.serving import promoted
+
+    found = promoted(house)
+    if found is None:
+        return Check("memory", True, "nothing is promoted yet")
+    budget = wiring.memory_budget(house.settings, *found)
+    if budget is None:
+        return Check("memory", True, "not computed for this engine and system")
+    told = "; ".join(f"{name} {size}" for name, size in budget.rows())
+    most = f"Set `context` to at most {budget.largest}." if budget.largest else "Serve a smaller model."
+    return Check("memory", budget.fits, told, most)
 
 
 def _engine(house: House) -> Check:

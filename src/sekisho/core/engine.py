@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Literal, Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from .question import Frozen, OptionScores, Question
 
@@ -47,16 +47,20 @@ class Sampling(Frozen):
 
 
 class Piece(Frozen):
-    """A piece of generated text. The last piece has `finish` set and carries the token counts."""
+    """A piece of generated text. The last piece has `finish` set and carries the token counts.
+
+    `tokens` are the piece's own, when the text was begun in a way that lets it be taken up again (`Backend.generate`).
+    """
 
     text: str
     finish: Literal["stop", "length"] | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    tokens: tuple[int, ...] = ()
 
 
 class Engine(Protocol):
-    """A backend. All methods may be called from many tasks at once.
+    """What answers. All methods may be called from many tasks at once.
 
     Errors: EngineError when it is down or unreadable, EngineTimeoutError past `timeout` seconds, TooLargeError when a prompt
     does not fit the context (never truncation).
@@ -91,4 +95,47 @@ class Engine(Protocol):
 
     async def count(self, text: str) -> int:
         """Number of tokens of `text`."""
+        ...
+
+
+class Backend(Engine, Protocol):
+    """An engine whose slots somebody else gives out, and whose texts can be taken up again."""
+
+    async def ask(
+        self, state: str, questions: Sequence[Question], timeout: float, slot: int | None = None
+    ) -> list[OptionScores]:
+        """As `Engine.ask`, on the slot with that number."""
+        ...
+
+    def generate(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        timeout: float,
+        slot: int | None = None,
+        written: Sequence[int] | None = None,
+    ) -> AsyncIterator[Piece]:
+        """As `Engine.generate`, on the slot with that number.
+
+        Args:
+            written: None for a text that will not be taken up again. Otherwise the tokens of all pieces so far, none at the first call: pieces then
+                carry their tokens, and the text goes on after them as if it had never been left, when it is greedy or has a seed.
+        """
+        ...
+
+
+@runtime_checkable
+class Laned(Engine, Protocol):
+    """An engine shared by two lanes. Called by itself, it serves the real-time lane."""
+
+    def lane(self, lane: Lane) -> Engine:
+        """The same engine, as one of the lanes has it."""
+        ...
+
+    def retry_after(self, lane: Lane) -> int:
+        """Whole seconds after which somebody who is refused now may try again."""
+        ...
+
+    def status(self) -> Mapping[str, Any]:
+        """Slots by state, how many wait in each lane, and the line with estimated seconds; for people and programs to look at."""
         ...

@@ -127,6 +127,14 @@ class DeviceError(SekishoError):
     exit_code = 78
 
 
+class BudgetError(SekishoError):
+    """The model, its caches and its working memory do not fit into the memory there is. Ends the start before anything is loaded."""
+
+    code = "memory_budget"
+    http_status = 503
+    exit_code = 78
+
+
 class ToolError(SekishoError):
     """A program or package that this step needs is not installed; the message names what to install."""
 

@@ -141,8 +141,50 @@ TABLE: tuple[Spec, ...] = (
     Spec("context", _whole(256, 1_048_576), 2048, "Tokens one request may use, prompt and answer together."),
     Spec("slots", _whole(1, 64), 2, "Texts the engine writes at once; one place more is kept for decisions."),
     Spec("threads", _whole(1, 256), 2, "Threads for engine and training."),
-    Spec("queue", _whole(1, 100_000), 256, "Requests that may wait; one more is answered 429."),
+    Spec(
+        "spare_slots",
+        _whole(0, 64),
+        0,
+        "Engine slots beyond `slots` in which batch work that made room keeps its cache.",
+    ),
+    Spec(
+        "kv_type",
+        _choice("f32", "f16", "q8_0", "q4_0"),
+        "f32",
+        "Number type of the llamacpp engine's key-value cache; q8_0 and q4_0 turn flash attention on.",
+    ),
+    Spec(
+        "memory_limit_mib",
+        _whole(0, 1 << 24),
+        0,
+        "Memory the llamacpp engine may take; 0 means what is free. A larger need ends the start.",
+    ),
+    Spec(
+        "queue",
+        _whole(1, 100_000),
+        256,
+        "Requests that may wait in the real-time lane; one more is answered 429.",
+    ),
+    Spec(
+        "batch_queue",
+        _whole(1, 100_000),
+        256,
+        "Requests that may wait in the batch lane; one more is answered 429.",
+    ),
+    Spec("batch_share", _whole(0, 64), 0, "Slots that real-time requests do not take away from batch work."),
+    Spec(
+        "ageing_seconds",
+        _real(0.1, 86_400),
+        30.0,
+        "When batch work has stood still for so long, its oldest request gets a turn between real-time ones.",
+    ),
     Spec("deadline_seconds", _real(0.05, 600), 8.0, "A decision later than this is ESCALATE."),
+    Spec(
+        "batch_deadline_seconds",
+        _real(1, 86_400),
+        600.0,
+        "The same for a decision or a text in the batch lane, waiting included.",
+    ),
     Spec("max_body_bytes", _whole(1024, 1 << 30), 1 << 20, "Largest request body, also after decompression."),
     Spec("max_questions", _whole(1, 4096), 64, "Most questions of one request."),
     Spec(
@@ -282,6 +324,10 @@ def _from_file(file: Path | None, env: Mapping[str, str], problems: list[str]) -
 
 def _contradictions(settings: Settings) -> list[str]:
     """Problems that only show when several values are seen together."""
-    if settings.values["host"] in _LOOPBACK or settings.values["host"] is None or settings.token_list():
-        return []
-    return [f"host: {settings.values['host']} is not loopback, so `tokens` must be set"]
+    problems = []
+    host, share, slots = (settings.values[n] for n in ("host", "batch_share", "slots"))
+    if host not in _LOOPBACK and host is not None and not settings.token_list():
+        problems.append(f"host: {host} is not loopback, so `tokens` must be set")
+    if share is not None and slots is not None and share > slots:
+        problems.append(f"batch_share: {share} is more than the {slots} `slots`")
+    return problems

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core.canonical import new_id, utc_now
-from ..core.engine import Engine
+from ..core.engine import Engine, Lane, Laned
 from ..core.errors import EngineError
 from ..core.gate_prompt import lang_of
 from ..core.question import OptionScores, Question
@@ -39,6 +39,14 @@ class Serving:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     threshold: float = 2.0
     scope: ScopeReader | None = None
+
+    def lane(self, lane: Lane) -> Engine:
+        """The engine as that lane has it; an engine without lanes serves everybody alike."""
+        return self.engine.lane(lane) if isinstance(self.engine, Laned) else self.engine
+
+    def retry_after(self, lane: Lane) -> int:
+        """Whole seconds after which somebody who is refused now may try again."""
+        return self.engine.retry_after(lane) if isinstance(self.engine, Laned) else 1
 
     def calibrated(self, question: Question, scores: OptionScores) -> dict[str, float]:
         """Calibrated probabilities by option key."""

@@ -7,12 +7,13 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from .. import metrics
 from ..core.canonical import digest_text, new_id, utc_now
-from ..core.engine import Message, Piece, Sampling
+from ..core.engine import Lane, Message, Piece, Sampling
 from ..core.errors import EngineError, EngineTimeoutError, OverloadedError, SekishoError, TooLargeError
 from ..core.question import OptionScores, Question
 from ..core.records import Judgement
@@ -20,6 +21,7 @@ from ..ledger.store import Ledger
 from ..tasks import gate
 from ..tasks.gate import Reading
 from .entries import Asked, Serving, check_scores, gate_entry, kept, question_entry, raw_probabilities
+from .queues import place
 
 _GRACE_SECONDS = 0.25
 """Engines keep the deadline themselves; one that does not is cut off so much later."""
@@ -48,35 +50,54 @@ class Judge:
         serving: what serves now; replaced as a whole by a promotion.
         ledger: where judgements become durable before anything is released.
         deadline: seconds after which a decision is ESCALATE.
-        queue: requests that may wait; one more is OverloadedError.
+        queue: requests that may wait in a lane; one more is OverloadedError.
+        batch: deadline and queue of the batch lane; the same as above when None. Its texts may take as long as its decisions.
     """
 
-    def __init__(self, serving: Serving, ledger: Ledger, deadline: float, queue: int) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        ledger: Ledger,
+        deadline: float,
+        queue: int,
+        batch: tuple[float, int] | None = None,
+    ) -> None:
         self.serving = serving
-        self._ledger, self._deadline, self._queue = ledger, deadline, queue
-        self._open = 0
+        self._ledger = ledger
+        late, many = batch or (deadline, queue)
+        self._deadlines: dict[Lane, float] = {"rt": deadline, "be": late}
+        self._writing: dict[Lane, float] = {"rt": _WRITING_SECONDS, "be": max(_WRITING_SECONDS, late)}
+        self._queues: dict[Lane, int] = {"rt": queue, "be": many}
+        self._open: dict[Lane, int] = {"rt": 0, "be": 0}
         self._released: OrderedDict[str, None] = OrderedDict()
 
     async def gate(
-        self, request: str, contract: str = "general", links: Mapping[str, str] | None = None
+        self,
+        request: str,
+        contract: str = "general",
+        links: Mapping[str, str] | None = None,
+        lane: Lane = "rt",
     ) -> Judgement:
         """Judge one request. A missing, late or unreadable answer is recorded as ESCALATE.
 
         Raises:
             InputError: for an empty request.
+            OverloadedError: when the lane's queue is full; nothing is recorded then.
             LedgerError: when the judgement could not be made durable; nothing may be released then.
         """
-        return await self._gated([request], contract, links or {})
+        return await self._gated([request], contract, links or {}, lane)
 
-    async def _gated(self, requests: Sequence[str], contract: str, links: Mapping[str, str]) -> Judgement:
+    async def _gated(
+        self, requests: Sequence[str], contract: str, links: Mapping[str, str], lane: Lane
+    ) -> Judgement:
         """Judge several texts of one conversation by the strictest of their readings.
 
         They are also read joined, as one text: a request may be split so that no part of it says anything.
         """
-        with self._place("gate"):
+        with self._place("gate", lane):
             serving, start = self.serving, time.monotonic()
             whole = ["\n".join(requests)] if len(requests) > 1 else []
-            readings, scored = await self._read(serving, [*requests, *whole], contract)
+            readings, scored = await self._read(serving, [*requests, *whole], contract, lane)
             reading = gate.strictest(readings)
             record = gate_entry(serving, reading, requests[-1], contract, links)
             raw, tokens = scored.get(readings.index(reading), ({}, 0))
@@ -85,7 +106,7 @@ class Judge:
             return await self._keep(record, {"requests": list(requests), "contract": contract})
 
     async def _read(
-        self, serving: Serving, requests: Sequence[str], contract: str
+        self, serving: Serving, requests: Sequence[str], contract: str, lane: Lane
     ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
         """One reading a text, and the raw probabilities and token counts of those the engine answered.
 
@@ -93,14 +114,17 @@ class Judge:
         """
         readings: list[Reading] = []
         scored: dict[int, tuple[dict[str, float], int]] = {}
-        until = time.monotonic() + self._deadline
+        until = time.monotonic() + self._deadlines[lane]
         for i, request in enumerate(requests):
             if i and time.monotonic() >= until:
                 readings.append(gate.unread(EngineTimeoutError.code))
                 break
             state, question = gate.ask(request, contract)
             try:
-                scores = (await self._scores(serving, state, [question], until - time.monotonic()))[0]
+                left = until - time.monotonic()
+                scores = (await self._scores(serving, state, [question], left, lane))[0]
+            except OverloadedError:
+                raise
             except SekishoError as e:
                 readings.append(gate.unread(e.code))
                 continue
@@ -111,18 +135,22 @@ class Judge:
         return readings, scored
 
     async def ask(
-        self, state: str, asked: Sequence[Asked], links: Mapping[str, str] | None = None
+        self,
+        state: str,
+        asked: Sequence[Asked],
+        links: Mapping[str, str] | None = None,
+        lane: Lane = "rt",
     ) -> list[Judgement]:
         """Answer typed questions over one state; the gate is the question named `gate`. All are recorded together.
 
         Raises:
             TooLargeError, EngineError: no question is answered then; what concerns the gate is recorded as ESCALATE.
         """
-        with self._place("question"):
+        with self._place("question", lane):
             serving = self.serving
             shared = {"request": new_id("req"), **(links or {})}
             try:
-                scores = await self._all_scores(serving, state, asked)
+                scores = await self._all_scores(serving, state, asked, lane)
             except (TooLargeError, EngineError) as e:
                 await self._unanswered(serving, state, asked, shared, e)
                 raise
@@ -131,16 +159,19 @@ class Judge:
             ]
             return await self._keep_all(records, {"state": state, "questions": [kept(a) for a in asked]})
 
-    async def _all_scores(self, serving: Serving, state: str, asked: Sequence[Asked]) -> list[OptionScores]:
+    async def _all_scores(
+        self, serving: Serving, state: str, asked: Sequence[Asked], lane: Lane
+    ) -> list[OptionScores]:
         """Scores in the order asked. The gate, by name, is asked in its own words over its own state."""
-        until = time.monotonic() + self._deadline
+        deadline = self._deadlines[lane]
+        until = time.monotonic() + deadline
         plain = [a.question for a in asked if not gate.is_gate(a.name, a.question)]
-        rest = iter(await self._scores(serving, state, plain, self._deadline) if plain else [])
+        rest = iter(await self._scores(serving, state, plain, deadline, lane) if plain else [])
         scores: list[OptionScores] = []
         for a in asked:
             if gate.is_gate(a.name, a.question):
                 own, question = gate.ask(state)
-                scores += await self._scores(serving, own, [question], until - time.monotonic())
+                scores += await self._scores(serving, own, [question], until - time.monotonic(), lane)
             else:
                 scores.append(next(rest))
         return scores
@@ -158,25 +189,31 @@ class Judge:
         if records:
             await self._keep_all(records, {"state": state})
 
-    async def chat(self, messages: Sequence[Message], sampling: Sampling, contract: str = "general") -> Chat:
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        contract: str = "general",
+        lane: Lane = "rt",
+    ) -> Chat:
         """Judge every message, then answer, or say why not.
 
         An assistant's message is passed over only when this server wrote it: a client may put anything under that name.
         """
         texts = [m.content for m in messages if m.content.strip() and not self._is_ours(m)]
-        judgement = await self._gated(texts or [""], contract, {})
+        judgement = await self._gated(texts or [""], contract, {}, lane)
         if judgement.decision != "ALLOW":
             text = gate.words(self.serving.policy, judgement.decision, texts[-1], judgement.id, contract)
             return Chat(judgement, text, None)
-        return Chat(judgement, None, self._written(messages, sampling, judgement))
+        return Chat(judgement, None, self._written(messages, sampling, judgement, lane))
 
     async def _written(
-        self, messages: Sequence[Message], sampling: Sampling, judgement: Judgement
+        self, messages: Sequence[Message], sampling: Sampling, judgement: Judgement, lane: Lane
     ) -> AsyncGenerator[Piece]:
         """Write the answer; its record is durable before the last piece leaves, also when the client goes away."""
         serving, text, last = self.serving, "", Piece(text="")
-        with self._place("chat"):
-            pieces = serving.engine.generate(messages, sampling, timeout=_WRITING_SECONDS)
+        with self._place("chat", lane):
+            pieces = serving.lane(lane).generate(messages, sampling, timeout=self._writing[lane])
             try:
                 async for piece in pieces:
                     text, last = text + piece.text, piece
@@ -213,14 +250,14 @@ class Judge:
         return message.role == "assistant" and digest_text(message.content) in self._released
 
     async def _scores(
-        self, serving: Serving, state: str, questions: Sequence[Question], seconds: float
+        self, serving: Serving, state: str, questions: Sequence[Question], seconds: float, lane: Lane
     ) -> list[OptionScores]:
         """Ask the engine. Whatever it does wrong, also a fault of its code, is an EngineError; nothing else gets out of here."""
         seconds = max(seconds, 0.001)
         try:
             with metrics.ENGINE_SECONDS.time():
                 async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                    scores = await serving.engine.ask(state, questions, timeout=seconds)
+                    scores = await serving.lane(lane).ask(state, questions, timeout=seconds)
         except SekishoError:
             raise
         except TimeoutError as e:
@@ -248,25 +285,5 @@ class Judge:
                 metrics.REASONS.labels(reason).inc()
         return kept
 
-    def _place(self, task: str) -> _Place:
-        return _Place(self, task)
-
-
-class _Place:
-    """A place in the bounded queue, and the clock of one request."""
-
-    def __init__(self, judge: Judge, task: str) -> None:
-        self._judge, self._task = judge, task
-
-    def __enter__(self) -> None:
-        if self._judge._open >= self._judge._queue:
-            metrics.REFUSED.inc()
-            raise OverloadedError("Too many requests are waiting.", "Try again after the stated seconds.", 1)
-        self._judge._open += 1
-        metrics.WAITING.set(self._judge._open)
-        self._start = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._judge._open -= 1
-        metrics.WAITING.set(self._judge._open)
-        metrics.JUDGE_SECONDS.labels(self._task).observe(time.monotonic() - self._start)
+    def _place(self, task: str, lane: Lane) -> AbstractContextManager[None]:
+        return place(task, lane, self._queues[lane], self._open, self.serving.retry_after)

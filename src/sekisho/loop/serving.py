@@ -38,7 +38,8 @@ async def open_judge(parts: Parts) -> Judge:
     record_documents(parts)
     serving = await start_serving(parts)
     settings = parts.settings
-    return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue)
+    batch = (settings.batch_deadline_seconds, settings.batch_queue)
+    return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue, batch)
 
 
 def record_documents(parts: Parts) -> None:
@@ -58,6 +59,12 @@ def record_documents(parts: Parts) -> None:
             parts.ledger.append([record])
 
 
+def promoted(parts: Parts) -> tuple[Path, Release] | None:
+    """Folder and description of the release in force; None when nothing was ever promoted."""
+    promotion = views.serving(parts.ledger)
+    return None if promotion is None else parts.shelf.release(promotion.release)
+
+
 async def start_serving(parts: Parts) -> Serving:
     """Start an engine for the release in force and describe it."""
     promotion = views.serving(parts.ledger)
@@ -65,10 +72,10 @@ async def start_serving(parts: Parts) -> Serving:
         raise ConflictError(
             "Nothing is promoted yet.", "Run `sekisho up`, or `sekisho promote` after a passing proof."
         )
-    # In a thread, as every byte of the release is read, and a server may be answering meanwhile.
+    # In threads, as every byte of the release is read, and a server may be answering meanwhile.
     folder, release = await asyncio.to_thread(parts.shelf.release, promotion.release)
     scope = await asyncio.to_thread(lambda: _scope(folder).reader())
-    engine = parts.engine_for(folder, release)
+    engine = await asyncio.to_thread(parts.engine_for, folder, release)
     await engine.start()
     return Serving(
         engine=engine,

@@ -9,6 +9,8 @@ from ..core.engine import Lane
 
 Phase = Literal["waiting", "held", "transfer"]
 LANES: tuple[Lane, Lane] = ("rt", "be")
+KEPT = 1
+"""Places an engine has beyond those for texts, so that a decision somebody waits for never waits for a whole text."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Rules:
         rt_queue, be_queue: requests that may wait in a lane; one more is refused. What was stopped always may come back.
         ageing: seconds the BE lane stands still before its oldest request is promoted.
         quantum: seconds a promoted request keeps its slot after its first progress.
+        kept: places beyond slots and spare that only decisions in RT take; nobody makes room there.
     """
 
     slots: int = 2
@@ -31,12 +34,13 @@ class Rules:
     be_queue: int = 256
     ageing: float = 30.0
     quantum: float = 1.0
+    kept: int = 0
 
     def __post_init__(self) -> None:
         if self.slots < 1 or not 0 <= self.share <= self.slots or min(self.rt_queue, self.be_queue) < 0:
             raise ValueError("slots from 1, share from 0 to slots, queues from 0")
-        if self.spare < 0 or not (self.ageing > 0 and self.quantum >= 0):
-            raise ValueError("ageing above 0, spare and quantum from 0")
+        if min(self.spare, self.kept) < 0 or not (self.ageing > 0 and self.quantum >= 0):
+            raise ValueError("ageing above 0, spare, kept and quantum from 0")
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,10 @@ Action = Start | Stop | Refuse | Promote
 
 @dataclass
 class Work:
-    """A request the schedule knows. `number` is its place in the order of arrivals; `started` belongs to its latest start."""
+    """A request the schedule knows. `number` is its place in the order of arrivals; `started` belongs to its latest start.
+
+    A decision is over after one reading; a text takes as long as it takes.
+    """
 
     id: int
     lane: Lane
@@ -83,3 +90,4 @@ class Work:
     seat: int | None = None
     leaving: bool = False
     started: float = 0.0
+    decision: bool = False

@@ -6,6 +6,9 @@ request first, and comes back at its old place when it was stopped. **Ageing** k
 stopped before it has made progress and `quantum` seconds have passed since. At most one request is promoted at a time, so a
 long backlog cannot take RT's slots.
 
+Decisions in RT also have places of their own (`kept`), which no text takes: one that finds such a place free goes there, past the line, and
+nobody makes room for it. Nothing else in here changes with them.
+
 A slot is held, free, or in transfer (its holder was told to stop and the engine has not let go of it yet). A slot in transfer is promised to
 nobody: when it comes free it goes to the head of the line, so a waiter that leaves meanwhile takes nothing with it.
 """
@@ -46,6 +49,7 @@ class Schedule:
         self._works: dict[int, Work] = {}
         self._lines: dict[Lane, list[Work]] = {"rt": [], "be": []}  # waiting, by number
         self._busy: dict[int, Work] = {}  # held and in transfer, never more than there are slots
+        self._kept: dict[int, Work] = {}  # the same on the places kept for decisions
         self._count = 0
         self._caches: dict[int, tuple[int, int]] = {}  # seat: (whose cache lies there, when it was taken)
         self._promotion: _Promotion | None = None
@@ -54,11 +58,11 @@ class Schedule:
 
     # Events
 
-    def arrived(self, id: int, lane: Lane, now: float) -> list[Action]:
+    def arrived(self, id: int, lane: Lane, now: float, decision: bool = False) -> list[Action]:
         """A new request. It is refused when its lane's queue is full and no slot is on its way to it."""
         if lane == "be" and self._oldest_be() is None:
             self._still_since = now
-        work = self._works[id] = Work(id, lane, self._number())
+        work = self._works[id] = Work(id, lane, self._number(), decision=decision)
         self._lines[lane].append(work)
         told = self._settled(now)
         limit = self.rules.rt_queue if lane == "rt" else self.rules.be_queue
@@ -80,7 +84,7 @@ class Schedule:
 
     def stopped(self, id: int, now: float) -> list[Action]:
         """The engine has let go of a request that was told to stop; it waits again, unless its caller is gone."""
-        work = self._busy.get(id)
+        work = self._works.get(id)
         if work is None or work.phase != "transfer":
             return []
         if work.leaving:
@@ -95,10 +99,10 @@ class Schedule:
         work = self._works.pop(id, None)
         if work is None:
             return []
-        if self._busy.pop(id, None) is None:
-            self._lines[work.lane].remove(work)
-        else:
+        if self._busy.pop(id, None):
             self._note_hold(work, now)
+        elif self._kept.pop(id, None) is None:
+            self._lines[work.lane].remove(work)
         self._forget_promotion(id)
         return self._settled(now)
 
@@ -127,9 +131,11 @@ class Schedule:
         return self._still_since + self.rules.ageing if self._oldest_be() else None
 
     def counts(self) -> dict[str, int]:
-        """Slots by state: held_rt, held_be, transfer, free. They always add up to the rules' slots."""
-        held = {f"held_{lane}": len(self._held(lane)) for lane in LANES}
-        return {**held, "transfer": self._transfers(), "free": self.rules.slots - len(self._busy)}
+        """Slots by state: held_rt, held_be, transfer, free. They always add up to the rules' slots and kept places."""
+        works = [*self._busy.values(), *self._kept.values()]
+        held = {f"held_{lane}": sum(w.lane == lane and w.phase == "held" for w in works) for lane in LANES}
+        free = self.rules.slots + self.rules.kept - len(works)
+        return {**held, "transfer": sum(w.phase == "transfer" for w in works), "free": free}
 
     def waiting(self, lane: Lane) -> int:
         """How many requests wait in a lane."""
@@ -169,8 +175,10 @@ class Schedule:
     def _settled(self, now: float) -> list[Action]:
         """Promote what has aged, fill what is free, and make room for RT that still waits."""
         told = self._aged(now)
+        while len(self._kept) < self.rules.kept and (decision := self._decision()):
+            told.append(self._start(decision, now, self._kept))
         while len(self._busy) < self.rules.slots and (work := self._next()):
-            told.append(self._start(work, now))
+            told.append(self._start(work, now, self._busy))
         while victim := self._victim():
             victim.phase = "transfer"
             told.append(Stop(victim.id))
@@ -185,6 +193,10 @@ class Schedule:
             return []
         self._promotion = _Promotion(oldest.id, self._number())
         return [Promote(oldest.id)]
+
+    def _decision(self) -> Work | None:
+        """The waiting RT decision that gets the next free kept place."""
+        return next((w for w in self._lines["rt"] if w.decision), None)
 
     def _next(self) -> Work | None:
         """The waiting request that gets the next free slot: a share that is owed, RT and the promoted one by number, BE by age.
@@ -213,23 +225,24 @@ class Schedule:
         promoted = len(be) > owed and self._is_promoted(be[owed])
         return len(self._lines["rt"]) + min(owed, len(be)) + promoted
 
-    def _start(self, work: Work, now: float) -> Start:
+    def _start(self, work: Work, now: float, places: dict[int, Work]) -> Start:
         self._lines[work.lane].remove(work)
-        seat = self._seat(work)
+        most = self.rules.slots + self.rules.spare
+        seat = self._seat(work, range(most) if places is self._busy else range(most, most + self.rules.kept))
         self._caches[seat] = (work.id, self._number())
-        self._busy[work.id] = work
+        places[work.id] = work
         work.phase, work.seat, work.started = "held", seat, now
         return Start(work.id, seat)
 
-    def _seat(self, work: Work) -> int:
+    def _seat(self, work: Work, seats: range) -> int:
         """A seat nobody sits on: the one with its own cache, else one whose cache nobody will want, else the longest unused."""
-        taken = {w.seat for w in self._busy.values()}
+        taken = {w.seat for w in (*self._busy.values(), *self._kept.values())}
 
         def price(seat: int) -> tuple[int, int]:
             owner, since = self._caches.get(seat, (None, -1))
             return (0 if owner == work.id else 2 if owner in self._works else 1), since
 
-        return min((s for s in range(self.rules.slots + self.rules.spare) if s not in taken), key=price)
+        return min((s for s in seats if s not in taken), key=price)
 
     # Bookkeeping
 

@@ -22,7 +22,7 @@ from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
-from . import errors, health, judgements, openai_api, systemone_api
+from . import errors, health, judgements, lanes, openai_api, systemone_api
 from .access import Door
 from .desk import Desk
 
@@ -70,7 +70,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             "auto_configure": False,
         },
     )
-    for router in (systemone_api.router, openai_api.router, judgements.router, health.router):
+    for router in (systemone_api.router, openai_api.router, judgements.router, lanes.router, health.router):
         app.include_router(router)
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)

@@ -18,6 +18,7 @@ from .access import REQUEST_ID
 from .bodies import read_object
 from .desk import desk_of, request_id
 from .errors import json_response
+from .lanes import lane_of
 from .schemas import (
     ERRORS,
     CorrectionFiled,
@@ -58,7 +59,8 @@ async def gate(request: Request) -> Response:
     _, body = await read_object(request, desk.body_limit)
     asked = _read(GateRequest, body)
     links = {"request": request_id(request)}
-    judging = desk.judge.gate(asked.text, asked.contract or DEFAULT_CONTRACT, links)
+    _, lane = lane_of(request)
+    judging = desk.judge.gate(asked.text, asked.contract or DEFAULT_CONTRACT, links, lane)
     j = await unless_gone(request, judging)
     answer = GateAnswer(
         id=j.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -19,17 +20,22 @@ from . import errors
 from .bodies import read_object
 from .chat_form import ChatForm, read_chat
 from .desk import ALIAS, desk_of
+from .lanes import lane_of
 from .schemas import ERRORS, ChatAnswer, ChatRequest, ModelList, body_of
 from .waiting import EventStream, unless_gone
 
 router = APIRouter(tags=["OpenAI"])
+
+_PATIENCE = 10.0
+"""Seconds an answer may keep its status open; after that its stream begins, and what fails later is an event in it."""
 
 
 @router.post(
     "/v1/chat/completions",
     summary="Answer a conversation, if the gate allows it",
     description="Every message of user and system is judged, and all of them as one text, before the first token; at most 512 come at once. "
-    "A request that is refused or escalated is answered with the policy's text, `finish_reason` content_filter and the judgement in `x_sekisho`. `x_contract` names the identity contract.",
+    "A request that is refused or escalated is answered with the policy's text, `finish_reason` content_filter and the judgement in `x_sekisho`. `x_contract` names the identity contract. "
+    "A long wait within a stream is filled with comments, so that nobody between takes the connection for dead.",
     responses={
         200: {"model": ChatAnswer, "description": "A completion, or server-sent chunks of one."},
         **ERRORS,
@@ -41,12 +47,14 @@ async def chat_completions(request: Request) -> Response:
     desk = desk_of(request)
     _, body = await read_object(request, desk.body_limit)
     form = read_chat(body, desk.judge.serving.engine.info.context)
-    desk.require_model(form.model)
-    chat = await unless_gone(request, desk.judge.chat(form.messages, form.sampling, form.contract))
+    model, lane = lane_of(request, form.model)
+    desk.require_model(model)
+    judging = desk.judge.chat(form.messages, form.sampling, form.contract, lane)
+    chat = await unless_gone(request, judging)
     answer = Answer(chat.judgement)
     if form.stream:
         # The first piece is awaited before the answer begins, so that what fails at once still gets its own status.
-        first = await unless_gone(request, _first(chat.pieces)) if chat.pieces else None
+        first = await unless_gone(request, _soon(chat.pieces)) if chat.pieces else None
         return EventStream(_events(chat, answer, first, form))
     text, last = await unless_gone(request, _whole(chat))
     return errors.json_response(answer.whole(text, last))
@@ -122,6 +130,20 @@ class Answer:
         }
 
 
+async def _soon(pieces: AsyncGenerator[Piece]) -> asyncio.Task[Piece]:
+    """The first piece, as a task that is done, or still waits in line after `_PATIENCE` seconds; a batch text may have to."""
+    first = asyncio.create_task(_first(pieces))
+    try:
+        await asyncio.wait({first}, timeout=_PATIENCE)
+    except asyncio.CancelledError:
+        first.cancel()
+        await asyncio.wait({first})
+        raise
+    if first.done():
+        first.result()
+    return first
+
+
 async def _first(pieces: AsyncGenerator[Piece]) -> Piece:
     return await anext(pieces)
 
@@ -134,7 +156,9 @@ async def _whole(chat: Chat) -> tuple[str, Piece | None]:
     return "".join(p.text for p in pieces), pieces[-1]
 
 
-async def _events(chat: Chat, answer: Answer, first: Piece | None, form: ChatForm) -> AsyncGenerator[bytes]:
+async def _events(
+    chat: Chat, answer: Answer, first: asyncio.Task[Piece] | None, form: ChatForm
+) -> AsyncGenerator[bytes]:
     """The stream of a completion. An error in the middle becomes an event, and no [DONE] follows it."""
     extra = {"usage": None} if form.usage else {}
     try:
@@ -153,12 +177,15 @@ async def _events(chat: Chat, answer: Answer, first: Piece | None, form: ChatFor
     except SekishoError as e:
         yield _event(errors.event(e))
     finally:
+        if first is not None and not first.done():
+            first.cancel()
+            await asyncio.wait({first})
         if chat.pieces is not None:
             await chat.pieces.aclose()
 
 
-async def _with_first(first: Piece, rest: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
-    yield first
+async def _with_first(first: asyncio.Task[Piece], rest: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
+    yield await first
     async for piece in rest:
         yield piece
 

@@ -198,6 +198,14 @@ class JudgementFound(JudgementForm):
     kept: Any = None
 
 
+class LaneList(BaseModel):
+    """The engine's slots by state, both lanes, and everybody who waits in the order of starting."""
+
+    slots: dict[str, int]
+    lanes: dict[str, dict[str, float]]
+    line: list[dict[str, Any]]
+
+
 class Health(BaseModel):
     """Whether the server would answer, and with what."""
 

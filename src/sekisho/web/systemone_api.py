@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ..core.canonical import digest, digest_json
+from ..core.engine import Lane
 from ..core.errors import InputError
 from ..loop.answers import wire_answer
 from . import questions
@@ -15,6 +16,7 @@ from .access import REQUEST_ID
 from .bodies import read_object
 from .desk import Desk, desk_of, request_id
 from .errors import json_response
+from .lanes import lane_of
 from .schemas import ERRORS, SystemOneAnswer, SystemOneRequest, body_of
 from .waiting import unless_gone
 
@@ -34,20 +36,22 @@ async def systemone(request: Request) -> Response:
     desk = desk_of(request)
     raw, body = await read_object(request, desk.body_limit, InputError)
     asked = questions.read_request(body, desk.parts.settings.max_questions)
-    if asked.model is not None:
-        desk.require_model(asked.model)
+    model, lane = lane_of(request, asked.model)
+    if model is not None:
+        desk.require_model(model)
     mine = request_id(request)
 
     async def work(repeats: str | None) -> dict[str, Any]:
-        return await _answer(desk, asked, {"request": mine, **({"retry_of": repeats} if repeats else {})})
+        links = {"request": mine, **({"retry_of": repeats} if repeats else {})}
+        return await _answer(desk, asked, links, lane)
 
     run = desk.retries.run(_key(request, raw), mine, _is_retry(request), work)
     first, answer = await unless_gone(request, run)
     return json_response(answer, headers={REQUEST_ID: first})
 
 
-async def _answer(desk: Desk, asked: questions.Request, links: dict[str, str]) -> dict[str, Any]:
-    judgements = await desk.judge.ask(asked.state, asked.asked, links)
+async def _answer(desk: Desk, asked: questions.Request, links: dict[str, str], lane: Lane) -> dict[str, Any]:
+    judgements = await desk.judge.ask(asked.state, asked.asked, links, lane)
     answers = {
         a.name: wire_answer(a.question, a.shown, j) for a, j in zip(asked.asked, judgements, strict=True)
     }

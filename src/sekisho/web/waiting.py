@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 T = TypeVar("T")
 _SEND_SECONDS = 60.0
 """A client that takes nothing for so long is gone; until then it holds a place in the engine."""
+_BEAT_SECONDS = 15.0
+"""A stream is not silent for longer than this; proxies close what is."""
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
@@ -55,10 +57,28 @@ class EventStream(StreamingResponse):
             await self._events.aclose()
 
     async def _pump(self, send: Send) -> None:
-        async for event in self._events:
+        async for event in _kept_alive(self._events):
             async with asyncio.timeout(_SEND_SECONDS):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _kept_alive(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """The events, and a comment whenever none came for a while."""
+    while True:
+        event = asyncio.create_task(_next(events))
+        try:
+            while not (await asyncio.wait({event}, timeout=_BEAT_SECONDS))[0]:
+                yield b": waiting\n\n"
+        finally:
+            await _cancelled(event)  # nothing, when it is done
+        if (told := event.result()) is None:
+            return
+        yield told
+
+
+async def _next(events: AsyncGenerator[bytes]) -> bytes | None:
+    return await anext(events, None)
 
 
 async def _hung_up(receive: Receive) -> None:

@@ -78,7 +78,9 @@ class FakeEngine:
         """Whether it was started and is not told to fail."""
         return self._running and self.script.error is None
 
-    async def ask(self, state: str, questions: Sequence[Question], timeout: float) -> list[OptionScores]:
+    async def ask(
+        self, state: str, questions: Sequence[Question], timeout: float, slot: int | None = None
+    ) -> list[OptionScores]:
         """Answer from the script, or from a digest of state and question."""
         self.asked += 1
         self._require_up()
@@ -90,9 +92,14 @@ class FakeEngine:
         ]
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, timeout: float
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        timeout: float,
+        slot: int | None = None,
+        written: Sequence[int] | None = None,
     ) -> AsyncIterator[Piece]:
-        """Write the script's text, piece by piece; a token is one character."""
+        """Write the script's text, piece by piece; a token is one character, and its code point is its id."""
         self._require_up()
         prompts.require_sampling(sampling)
         size = self._require_fit(prompts.chat_pieces(messages, _IDS))
@@ -104,10 +111,11 @@ class FakeEngine:
         deadline = deadline_in(timeout)
         self.writing += 1
         try:
-            for start in range(0, len(text), self.script.piece):
+            for start in range(len(written or ()), len(text), self.script.piece):
                 await by(deadline, asyncio.sleep(self.script.delay))
                 self._require_up()
-                yield Piece(text=text[start : start + self.script.piece])
+                part = text[start : start + self.script.piece]
+                yield Piece(text=part, tokens=() if written is None else tuple(map(ord, part)))
             yield Piece.model_validate(
                 {"text": "", "finish": finish, "input_tokens": size, "output_tokens": len(text)}
             )

@@ -7,6 +7,7 @@ are then exactly the softmax over the label logits. Prompts go over as token ids
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
@@ -20,15 +21,16 @@ from ...core.prompt import ASSISTANT, END, LETTERS, SPECIAL, SYSTEM, USER
 from ...core.question import OptionScores, Question
 from .. import prompts
 from ..deadline import by, deadline_in
-from . import wire
-from .supervisor import Launch, Supervisor
+from ..gguf_header import read_header
+from ..rules import KEPT
+from ..vocabulary import Vocabulary
+from . import bodies, wire
+from .caches import Caches
+from .stretches import stretches
+from .supervisor import KvType, Launch, Supervisor
 
-_BIAS = 100.0
-"""Lifts the labels over every other token; logits of language models lie far closer together."""
 _SHORT = 30.0
 """Seconds for calls that carry no deadline of their own."""
-_LARGEST_SEED = 0xFFFFFFFF
-"""llama.cpp reads this seed as "random"."""
 
 
 class LlamaCppEngine:
@@ -38,7 +40,7 @@ class LlamaCppEngine:
         model: GGUF file.
         name: the name clients use.
         model_digest: digest of the file; computed at the start when None.
-        slots: texts written at once; the child gets one slot more, so that a decision never waits for a whole text.
+        slots: texts written at once; the child gets `KEPT` more, so that a decision never waits for a whole text.
         context, threads, device, flash_attention, kv_type: as in `Launch`.
         load_seconds, restarts: as in `Supervisor`.
     """
@@ -54,7 +56,7 @@ class LlamaCppEngine:
         threads: int = 2,
         device: Literal["cpu", "cuda"] = "cpu",
         flash_attention: bool = False,
-        kv_type: Literal["F32", "F16", "Q8_0"] = "F32",
+        kv_type: KvType = "F32",
         load_seconds: float = 300.0,
         restarts: int = 5,
     ) -> None:
@@ -64,7 +66,7 @@ class LlamaCppEngine:
         self._launch = Launch(
             str(model),
             context,
-            slots + 1,
+            slots + KEPT,
             threads,
             device=device,
             flash_attention=flash_attention,
@@ -75,6 +77,8 @@ class LlamaCppEngine:
         self._slots = asyncio.Semaphore(self._launch.slots)  # first come, first served
         self._special: dict[str, int] = {}
         self._labels: list[int] = []
+        self._vocabulary: Vocabulary | None = None
+        self._caches = Caches()
 
     @property
     def info(self) -> EngineInfo:
@@ -98,6 +102,7 @@ class LlamaCppEngine:
         """Load the model, learn its special tokens and labels, and answer one question to warm up."""
         if self._digest is None:
             self._digest = await asyncio.to_thread(wire.digest, self._model)
+        self._vocabulary = Vocabulary.of(await asyncio.to_thread(read_header, self._model))
         await self._supervisor.start()
         try:
             await self._check_context()
@@ -120,19 +125,27 @@ class LlamaCppEngine:
         except (EngineError, httpx.HTTPError, TimeoutError):
             return False
 
-    async def ask(self, state: str, questions: Sequence[Question], timeout: float) -> list[OptionScores]:
+    async def ask(
+        self, state: str, questions: Sequence[Question], timeout: float, slot: int | None = None
+    ) -> list[OptionScores]:
         """Score the questions one after another on one slot, where all but the first find the state in the cache."""
-        return await by(deadline_in(timeout), self._ask(state, questions))
+        return await by(deadline_in(timeout), self._ask(state, questions, slot))
 
-    async def _ask(self, state: str, questions: Sequence[Question]) -> list[OptionScores]:
+    async def _ask(self, state: str, questions: Sequence[Question], slot: int | None) -> list[OptionScores]:
         async with self._slots:  # before tokenising, so that callers are served in the order they came
             asked = [await self._decision_prompt(state, q) for q in questions]
             return [
-                await self._score(prompt, len(q.options)) for prompt, q in zip(asked, questions, strict=True)
+                await self._score(prompt, len(q.options), slot)
+                for prompt, q in zip(asked, questions, strict=True)
             ]
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, timeout: float
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        timeout: float,
+        slot: int | None = None,
+        written: Sequence[int] | None = None,
     ) -> AsyncIterator[Piece]:
         """Stream an answer. Closing the iterator drops the connection, which frees the slot in the child."""
         self._supervisor.require_up()
@@ -141,14 +154,65 @@ class LlamaCppEngine:
         async with self._place(deadline):
             prompt = await by(deadline, self._tokenize(prompts.chat_pieces(messages, self._special)))
             prompts.require_fit(len(prompt), self._launch.context)
-            async with aclosing(self._events(self._completion(prompt, sampling), deadline)) as events:
-                async for event in events:
-                    if event.get("stop"):
-                        yield wire.last_piece(event, len(prompt))
-                        return
-                    if event["content"]:
-                        yield Piece(text=event["content"])
+            pieces = (
+                self._streamed(prompt, sampling, deadline, slot)
+                if written is None
+                else self._resumable(prompt, sampling, deadline, slot, written)
+            )
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+
+    async def _streamed(
+        self, prompt: list[int], sampling: Sampling, deadline: float, slot: int | None
+    ) -> AsyncGenerator[Piece]:
+        """A text in one stream."""
+        body = self._completion(prompt, sampling, slot)
+        async with aclosing(wire.events(self._supervisor.client, body, deadline)) as events:
+            async for event in events:
+                if event.get("stop"):
+                    yield wire.last_piece(event, len(prompt))
+                    return
+                if event["content"]:
+                    yield Piece(text=event["content"])
         raise EngineError("llama.cpp ended the text without a word.", "Try again.")
+
+    def _resumable(
+        self,
+        prompt: list[int],
+        sampling: Sampling,
+        deadline: float,
+        slot: int | None,
+        written: Sequence[int],
+    ) -> AsyncGenerator[Piece]:
+        """A text in stretches. Raises EngineError when the model's tokens cannot be told apart by their bytes."""
+        if self._vocabulary is None:
+            raise EngineError(f"{self._name} has no byte-level vocabulary.", "Ask in the real-time lane.")
+
+        async def events(ids: list[int], count: int, seed: int) -> AsyncGenerator[dict[str, Any]]:
+            await by(deadline, self._read_in(ids, slot))
+            body = {**self._completion(ids, sampling, slot), "n_predict": count, "seed": seed, "stop": []}
+            body["return_tokens"] = True
+            async with aclosing(wire.events(self._supervisor.client, body, deadline)) as stream:
+                async for event in stream:
+                    self._caches.grow(slot, event.get("tokens", []))
+                    yield event
+
+        async def tokens_of(text: str) -> list[int]:
+            return await by(deadline, self._tokenize([text]))
+
+        limit = min(sampling.max_tokens, self._launch.context - len(prompt))
+        return stretches(events, tokens_of, self._vocabulary, prompt, sampling, limit, written)
+
+    async def _read_in(self, ids: list[int], slot: int | None) -> None:
+        """Read a prompt into a slot's cache in slices, but for the last one. What lies there already is passed over."""
+        if slot is None:
+            return
+        for part in self._caches.slices(slot, ids):
+            self._caches.note(slot, part)
+            began = time.monotonic()
+            await self._post("/completion", bodies.read_in(part, slot))
+            self._caches.took(time.monotonic() - began)
 
     @asynccontextmanager
     async def _place(self, deadline: float) -> AsyncIterator[None]:
@@ -171,57 +235,18 @@ class LlamaCppEngine:
         prompts.require_fit(len(prompt), self._launch.context)
         return prompt
 
-    async def _score(self, prompt: list[int], count: int) -> OptionScores:
+    async def _score(self, prompt: list[int], count: int, slot: int | None) -> OptionScores:
         """Log-probabilities of the first `count` labels after `prompt`, in one prefill."""
         labels = self._labels[:count]
-        reply = await self._post(
-            "/completion",
-            {
-                "prompt": prompt,
-                "n_predict": 1,
-                "n_probs": count,
-                "post_sampling_probs": True,
-                "temperature": 1.0,
-                "top_k": count,
-                "samplers": ["top_k", "temperature"],
-                "logit_bias": [[i, _BIAS] for i in labels],
-                "cache_prompt": True,
-                "response_fields": ["completion_probabilities"],
-            },
-        )
+        self._caches.note(slot, prompt)
+        reply = await self._post("/completion", bodies.score(prompt, labels, slot))
         return OptionScores(logprobs=wire.label_logprobs(reply, labels), input_tokens=len(prompt))
 
-    def _completion(self, prompt: list[int], sampling: Sampling) -> dict[str, Any]:
-        """A streaming request. Temperature comes before top-p, as in transformers; turns cannot be opened by the model."""
+    def _completion(self, prompt: list[int], sampling: Sampling, slot: int | None = None) -> dict[str, Any]:
+        """A streaming request; turns cannot be opened by the model."""
+        self._caches.note(slot, prompt)
         turns = [self._special[t] for t in (SYSTEM, USER, ASSISTANT)]
-        return {
-            "prompt": prompt,
-            "n_predict": min(sampling.max_tokens, self._launch.context - len(prompt)),
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "samplers": ["temperature", "top_p"],
-            "seed": -1 if sampling.seed is None else sampling.seed % _LARGEST_SEED,
-            "stop": list(sampling.stop),
-            "logit_bias": [[i, False] for i in turns],
-            "cache_prompt": True,
-            "stream": True,
-        }
-
-    async def _events(self, body: dict[str, Any], deadline: float) -> AsyncGenerator[dict[str, Any]]:
-        """Server-sent events of a completion. The connection is not used again: llama.cpp closes many after a stream."""
-        client = self._supervisor.client
-        request = client.build_request("POST", "/completion", json=body, headers={"Connection": "close"})
-        response = await by(deadline, wire.spoken(client.send(request, stream=True)))
-        try:
-            if response.status_code != 200:
-                await by(deadline, wire.spoken(response.aread()))
-                raise wire.refusal(response)
-            lines = response.aiter_lines()
-            while (line := await by(deadline, wire.spoken(anext(lines, None)))) is not None:
-                if line.startswith(("data:", "error:")):
-                    yield wire.event(line)
-        finally:
-            await response.aclose()
+        return bodies.completion(prompt, sampling, self._launch.context - len(prompt), turns, slot)
 
     async def _check_context(self) -> None:
         """Refuse to serve a context the model does not carry."""

@@ -19,6 +19,8 @@ import httpx
 
 from ...core.errors import DeviceError, EngineError, SekishoError
 
+KvType = Literal["F32", "F16", "Q8_0", "Q4_0"]
+"""Number types of the key-value cache; a quantised one needs flash attention."""
 _LOG_LINES = 40
 _PATIENCE = 3.0
 """Seconds a child may take to follow SIGTERM."""
@@ -50,7 +52,7 @@ class Launch:
     threads: int
     device: Literal["cpu", "cuda"] = "cpu"
     flash_attention: bool = False
-    kv_type: Literal["F32", "F16", "Q8_0"] = "F32"
+    kv_type: KvType = "F32"
     http_threads: int = 64
 
 

@@ -112,38 +112,48 @@ class TorchEngine:
         """Whether the model is loaded."""
         return self._worker is not None and bool(self._labels)
 
-    async def ask(self, state: str, questions: Sequence[Question], timeout: float) -> list[OptionScores]:
+    async def ask(
+        self, state: str, questions: Sequence[Question], timeout: float, slot: int | None = None
+    ) -> list[OptionScores]:
         """Score the questions in batches, padded on the left."""
         return await by(deadline_in(timeout), self._compute(lambda: self._ask(state, questions)))
 
     async def generate(
-        self, messages: Sequence[Message], sampling: Sampling, timeout: float
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        timeout: float,
+        slot: int | None = None,
+        written: Sequence[int] | None = None,
     ) -> AsyncIterator[Piece]:
         """Stream an answer; each token is one turn of the worker, so that questions get in between."""
         prompts.require_sampling(sampling)
         deadline = deadline_in(timeout)
         prompt = await by(deadline, self._compute(lambda: self._chat_prompt(messages)))
         turns = [self._special[t] for t in (SYSTEM, USER, ASSISTANT)]
-        step = continuation(self._model, self._device, prompt, sampling, turns)
+        before = list(written or ())
+        step = continuation(self._model, self._device, prompt, sampling, turns, before)
         stream, cutter = (
             TextStream(lambda ids: str(self._tokenizer.decode(list(ids)))),
             StopCutter(sampling.stop),
         )
+        for token in before:
+            cutter.push(stream.push(token))
         limit = min(sampling.max_tokens, self._context - len(prompt))
-        for written in range(1, limit + 1):
+        for count in range(len(before) + 1, limit + 1):
             token = await by(deadline, self._compute(lambda: next(step)))
             ended = token in (self._special[CLOSE], self._special[END])
             text = "" if ended else cutter.push(stream.push(token))
-            if ended or cutter.stopped or written == limit:
+            if ended or cutter.stopped or count == limit:
                 yield Piece(
                     text=text + cutter.flush(),
                     finish="stop" if ended or cutter.stopped else "length",
                     input_tokens=len(prompt),
-                    output_tokens=written,
+                    output_tokens=count,
                 )
                 return
-            if text:
-                yield Piece(text=text)
+            if text or written is not None:
+                yield Piece(text=text, tokens=() if written is None else (token,))
 
     async def count(self, text: str) -> int:
         """Number of tokens of `text`, special tokens in it read as plain characters."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import httpx
 from ...core.canonical import digest_file
 from ...core.engine import Piece
 from ...core.errors import EngineError, TooLargeError
+from ..deadline import by
 from ..scoring import log_softmax
 
 T = TypeVar("T")
@@ -67,6 +68,24 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise EngineError("llama.cpp gave an answer that is no JSON object.", "Try again.")
     return value
+
+
+async def events(
+    client: httpx.AsyncClient, body: dict[str, Any], deadline: float
+) -> AsyncGenerator[dict[str, Any]]:
+    """Server-sent events of a completion. The connection is not used again: llama.cpp closes many after a stream."""
+    request = client.build_request("POST", "/completion", json=body, headers={"Connection": "close"})
+    response = await by(deadline, spoken(client.send(request, stream=True)))
+    try:
+        if response.status_code != 200:
+            await by(deadline, spoken(response.aread()))
+            raise refusal(response)
+        lines = response.aiter_lines()
+        while (line := await by(deadline, spoken(anext(lines, None)))) is not None:
+            if line.startswith(("data:", "error:")):
+                yield event(line)
+    finally:
+        await response.aclose()
 
 
 def event(line: str) -> dict[str, Any]:
