@@ -8,8 +8,9 @@ import pytest
 
 import loopback
 from sekisho.host.offline import FLAGS
+from sekisho.wiring import FAKE_ALLOWED
 
-os.environ.update(FLAGS)
+os.environ.update(FLAGS, **{FAKE_ALLOWED: "yes"})
 
 
 def pytest_configure() -> None:

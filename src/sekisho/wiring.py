@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .core.engine import Backend, Engine
-from .core.errors import ShelfError
+from .core.errors import SettingsError, ShelfError
 from .core.settings import Settings
 from .host.gpu import require_device
 from .host.memory import available
@@ -118,10 +119,22 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
+FAKE_ALLOWED = "FAKE_ENGINE_IN_TESTS"
+"""Environment variable without which the fake engine does not start: it has no model, yet answers under a release's name."""
+
+
+def _only_in_tests() -> None:
+    if os.environ.get(FAKE_ALLOWED) != "yes":
+        raise SettingsError(
+            ["engine: fake answers without any model and is for tests alone; use llamacpp or torch"]
+        )
+
+
 def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
     """Choose and construct the engine. Only the room of the engine that was asked for is imported, and torch only with its own."""
     room = import_module(f"sekisho.serve.engines.{settings.engine}")
     if settings.engine == "fake":
+        _only_in_tests()
         return cast(Backend, room.FakeEngine(name=release.name, context=settings.context))
     common = {"context": settings.context, "threads": settings.threads, "device": settings.device}
     if settings.engine == "torch":

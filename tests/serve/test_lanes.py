@@ -290,8 +290,9 @@ def test_a_stop_of_the_engine_answers_everybody():
 
 SAMPLINGS = {
     "greedy": Sampling(max_tokens=200, temperature=0),
-    "seeded": Sampling(max_tokens=200, temperature=1.0, seed=7),
+    "seeded": Sampling(max_tokens=200, temperature=0.3, seed=7),
 }
+"""Warmer than this, the shipped base spreads its mass over so many near-equal tokens that noise of 1e-6 decides a draw (docs/log.md)."""
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)

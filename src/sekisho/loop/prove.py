@@ -19,6 +19,7 @@ from ..proof.measures import Scored
 from ..proof.report import build_report
 from ..proof.verdict import Section
 from ..shelf import write_json
+from ..tasks import gate
 from ..tasks.scope import Scope
 from ..train.batches import score_examples
 from ..train.fit import load_adapted, load_base
@@ -143,7 +144,7 @@ def score_model(
     scored: dict[str, list[Scored]] = {}
     for name, examples in splits.items():
         logprobs = dict(score_examples(model, tokenizer, examples, context=context))
-        guards = [("unfamiliar",) if reader.unfamiliar(str(e.meta["text"])) else () for e in examples]
+        guards = [gate.guards(str(e.meta["text"]), reader) for e in examples]
         scored[name] = [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
     fitted = calibration.fit(scored["calibration"], data_digest(splits["calibration"]))
     settings = parts.settings

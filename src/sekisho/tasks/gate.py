@@ -9,6 +9,7 @@ from ..core.errors import InputError
 from ..core.gate_prompt import DEFAULT_CONTRACT, DEFAULT_LEVEL, gate_state, lang_of
 from ..core.question import Frozen, Question, gate_question
 from ..core.records import STRICTNESS
+from .disguise import disguises
 from .policy import GatePolicy
 from .scope import ScopeReader
 
@@ -46,8 +47,8 @@ def ask(request: str, contract: str = DEFAULT_CONTRACT, level: str = DEFAULT_LEV
 def guards(request: str, scope: ScopeReader | None) -> tuple[str, ...]:
     """Reasons, found without the model, not to allow a request by itself."""
     if scope is None:
-        return ("no_scope",)
-    return ("unfamiliar",) if scope.unfamiliar(request) else ()
+        return ("no_scope", *disguises(request))
+    return (*(("unfamiliar",) if scope.unfamiliar(request) else ()), *disguises(request))
 
 
 def read(probabilities: Mapping[str, float], threshold: float, found: Sequence[str]) -> Reading:
