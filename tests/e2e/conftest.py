@@ -6,8 +6,8 @@ import pytest
 
 from .running import ROOT, sekisho
 
-QUICK = {"epochs": "0.2", "correction_weight": "20"}
-"""What makes the gate's own recipe quick: a part of an epoch, in which every correction is seen about four times."""
+QUICK = {"epochs": "0.2", "correction_weight": "40"}
+"""What makes the gate's own recipe quick: a part of an epoch, in which every correction is seen about eight times."""
 ALPHA = "0.03"
 """A stricter bound than the default: gates trained this briefly differ, and a proof refuses those above 5 % false allows."""
 
