@@ -76,3 +76,9 @@ LANE_PROMPT_TOKENS = Counter(
 LANE_OUTPUT_TOKENS = Counter(
     "sekisho_lane_output_tokens_total", "Tokens of finished texts.", ["lane"], registry=REGISTRY
 )
+ACCESS_REFUSED = Counter(
+    "sekisho_access_refused_total",
+    "Requests refused at the door: token (missing or wrong), scope, rate.",
+    ["why"],
+    registry=REGISTRY,
+)

@@ -144,6 +144,10 @@ def test_every_route_is_described(client):
         "/v1/judgements/{id}",
         "/v1/corrections",
         "/v1/lanes",
+        "/v1/keys",
+        "/v1/keys/{id}",
+        "/v1/keys/{id}/rotate",
+        "/v1/promotions",
         "/healthz",
         "/metrics",
     }

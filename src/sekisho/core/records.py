@@ -201,7 +201,37 @@ class Erasure(Frozen):
     by: str = "unknown"
 
 
-Record = Judgement | Correction | Proof | Promotion | Policy | Contract | Checkpoint | Hold | Erasure
+class Key(Frozen):
+    """What an API key is from now on. The latest record of a key counts; the secret itself is nowhere, only its digest.
+
+    Attributes:
+        key: the key's lasting name, `key_…`; judgements carry it as their link `key`.
+        name: whose it is.
+        scopes: what it may do, sorted; see `core.access.SCOPES`.
+        clearance: level of secrecy at which the gate judges its requests; None for the default.
+        digest: digest of the secret.
+        previous: digest of the secret before the last rotation, good until `previous_until`.
+        per_minute: requests it may make in a minute, on average.
+        expires: UTC time from which it opens nothing; None for never.
+        active: false once it was revoked.
+    """
+
+    id: str
+    at: str
+    key: str
+    name: str
+    scopes: tuple[str, ...]
+    clearance: str | None = None
+    digest: str
+    previous: str | None = None
+    previous_until: str | None = None
+    per_minute: int
+    expires: str | None = None
+    active: bool = True
+    by: str = "unknown"
+
+
+Record = Judgement | Correction | Proof | Promotion | Policy | Contract | Checkpoint | Hold | Erasure | Key
 
 KINDS: Mapping[str, type[Frozen]] = {
     "judgement": Judgement,
@@ -213,6 +243,7 @@ KINDS: Mapping[str, type[Frozen]] = {
     "checkpoint": Checkpoint,
     "hold": Hold,
     "erasure": Erasure,
+    "key": Key,
 }
 
 

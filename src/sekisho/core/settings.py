@@ -126,7 +126,12 @@ TABLE: tuple[Spec, ...] = (
     Spec("share", _path, _default_share, "Folder with the bundled data, models and recipes."),
     Spec("engine", _choice("llamacpp", "torch", "fake"), "llamacpp", "Which engine answers."),
     Spec("weights", _choice("f16", "q8_0"), "f16", "Which exported file the llamacpp engine serves."),
-    Spec("host", _text, "127.0.0.1", "Address the server binds; anything but loopback needs `tokens`."),
+    Spec(
+        "host",
+        _text,
+        "127.0.0.1",
+        "Address the server binds; anything but loopback needs API keys or `tokens`, and TLS files.",
+    ),
     Spec("port", _whole(0, 65535), 8000, "Port the server binds; 0 takes a free one."),
     Spec(
         "tokens",
@@ -134,6 +139,21 @@ TABLE: tuple[Spec, ...] = (
         None,
         "Comma-separated bearer tokens; empty means loopback clients need none.",
         secret=True,
+    ),
+    Spec(
+        "api_key",
+        _optional,
+        None,
+        "API key with which this command line asks a running server.",
+        secret=True,
+    ),
+    Spec("tls_cert", _optional_path, None, "Certificate chain (PEM) with which the server speaks HTTPS."),
+    Spec("tls_key", _optional_path, None, "Private key (PEM) of `tls_cert`."),
+    Spec(
+        "separate_duties",
+        _choice("on", "off"),
+        "off",
+        "`on`: no key may both correct and promote, who filed a correction promotes nothing, and nobody decides on a request of their own.",
     ),
     Spec(
         "device", _choice("cpu", "cuda"), "cpu", "Where the model runs; cuda that is absent ends the start."
@@ -231,6 +251,10 @@ class Settings:
         except KeyError:
             raise AttributeError(name) from None
 
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the server."""
+        return self.values["host"] is None or self.values["host"] in _LOOPBACK
+
     def token_list(self) -> tuple[str, ...]:
         """The bearer tokens, without blanks."""
         return tuple(t.strip() for t in (self.values["tokens"] or "").split(",") if t.strip())
@@ -326,8 +350,8 @@ def _contradictions(settings: Settings) -> list[str]:
     """Problems that only show when several values are seen together."""
     problems = []
     host, share, slots = (settings.values[n] for n in ("host", "batch_share", "slots"))
-    if host not in _LOOPBACK and host is not None and not settings.token_list():
-        problems.append(f"host: {host} is not loopback, so `tokens` must be set")
+    if not settings.is_loopback() and not (settings.values["tls_cert"] and settings.values["tls_key"]):
+        problems.append(f"host: {host} is not loopback, so `tls_cert` and `tls_key` must be set")
     if share is not None and slots is not None and share > slots:
         problems.append(f"batch_share: {share} is more than the {slots} `slots`")
     return problems

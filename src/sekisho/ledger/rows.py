@@ -37,6 +37,13 @@ def conflict(db: sqlite3.Connection, drafts: Sequence[Draft]) -> ConflictError |
     return None
 
 
+def latest_with(db: sqlite3.Connection, kind: str, field: str, value: str) -> Entry | None:
+    """Return the newest entry of a kind whose record has that value in that field, also of this very transaction; None when there is none."""
+    where = "WHERE kind = ? AND json_extract(body, '$.' || ?) = ? ORDER BY seq DESC LIMIT 1"
+    row = db.execute(SELECT + where, (kind, field, value)).fetchone()
+    return entry(row) if row else None
+
+
 def insert(
     db: sqlite3.Connection, drafts: Sequence[Draft], sealed: Sequence[Sealed], after: Head
 ) -> list[Entry]:

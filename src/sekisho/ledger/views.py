@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from sekisho.core.records import Contract, Correction, Policy, Promotion, Proof, Record
+from sekisho.core.records import Contract, Correction, Key, Policy, Promotion, Proof, Record
 
 from .chain import Entry
 from .store import Ledger
@@ -52,6 +52,20 @@ def correction_of(ledger: Ledger, judgement_id: str) -> Correction | None:
     """Return the last word on a judgement; None when nobody has spoken."""
     page = ledger.entries(kind="correction", judgement=judgement_id, limit=1, newest_first=True)
     return cast(Correction, page[0].record) if page else None
+
+
+def correctors(ledger: Ledger) -> set[str]:
+    """Return everybody who ever filed a correction, by name."""
+    return {cast(Correction, e.record).by for e in _all(ledger, "correction")}
+
+
+def keys(ledger: Ledger) -> dict[str, Key]:
+    """Return every API key by its lasting name, as its latest record has it, in the order of making."""
+    found: dict[str, Key] = {}
+    for entry in _all(ledger, "key"):
+        record = cast(Key, entry.record)
+        found[record.key] = record
+    return found
 
 
 def proof(ledger: Ledger, id: str) -> Proof | None:
