@@ -82,3 +82,9 @@ ACCESS_REFUSED = Counter(
     ["why"],
     registry=REGISTRY,
 )
+ESCALATIONS = Counter(
+    "sekisho_escalation_steps_total",
+    "Steps of escalations: take, decide, hand_back, expire.",
+    ["step"],
+    registry=REGISTRY,
+)

@@ -43,6 +43,8 @@ GOOD = {
     "confidence": "0.9",
     "witness": "/a/witness.jsonl",
     "retention": "3,chat=0.5",
+    "escalation_hours": "5",
+    "escalation_lease_minutes": "9",
     "log_level": "debug",
 }
 BAD = {

@@ -148,6 +148,11 @@ def test_every_route_is_described(client):
         "/v1/keys/{id}",
         "/v1/keys/{id}/rotate",
         "/v1/promotions",
+        "/v1/escalations",
+        "/v1/escalations/{id}",
+        "/v1/escalations/{id}/take",
+        "/v1/escalations/{id}/decide",
+        "/v1/escalations/{id}/hand_back",
         "/healthz",
         "/metrics",
     }

@@ -67,7 +67,7 @@ def show(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure or key."
+            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key or escalation."
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="gate, question or chat.")] = None,
@@ -104,5 +104,6 @@ _SUMMARIES = {
     "key": lambda r: (
         f"{r['name']} ({' '.join(r['scopes'])}) {'active' if r['active'] else 'revoked'} by {r['by']}"
     ),
+    "escalation": lambda r: f"{r['step']} {r['outcome'] or ''} {r['judgement']} by {r['by']}",
     "erasure": lambda r: f"{len(r['digests'])} contents ({r['rule']}) by {r['by']}",
 }

@@ -231,7 +231,39 @@ class Key(Frozen):
     by: str = "unknown"
 
 
-Record = Judgement | Correction | Proof | Promotion | Policy | Contract | Checkpoint | Hold | Erasure | Key
+class Escalation(Frozen):
+    """One step on the way of an escalated judgement to a person's decision.
+
+    Attributes:
+        judgement: the judgement whose decision is ESCALATE; it is what opened the escalation.
+        step: take (a person has it until `until`), decide (with `outcome`), hand_back, expire (nobody decided in time).
+        outcome: ALLOW or DENY, with `decide` alone.
+        until: UTC time until which a taken escalation is nobody else's.
+    """
+
+    id: str
+    at: str
+    judgement: str
+    step: Literal["take", "decide", "hand_back", "expire"]
+    by: str
+    reason: str = ""
+    outcome: Literal["ALLOW", "DENY"] | None = None
+    until: str | None = None
+
+
+Record = (
+    Judgement
+    | Correction
+    | Proof
+    | Promotion
+    | Policy
+    | Contract
+    | Checkpoint
+    | Hold
+    | Erasure
+    | Key
+    | Escalation
+)
 
 KINDS: Mapping[str, type[Frozen]] = {
     "judgement": Judgement,
@@ -244,6 +276,7 @@ KINDS: Mapping[str, type[Frozen]] = {
     "hold": Hold,
     "erasure": Erasure,
     "key": Key,
+    "escalation": Escalation,
 }
 
 

@@ -231,6 +231,18 @@ TABLE: tuple[Spec, ...] = (
         "7",
         "Days that content is kept, and exceptions by class, as in `7,chat=1,corrected=365`.",
     ),
+    Spec(
+        "escalation_hours",
+        _real(0.01, 87_600),
+        72.0,
+        "Hours after which an escalation nobody decided on expires, which is a refusal.",
+    ),
+    Spec(
+        "escalation_lease_minutes",
+        _real(0.1, 10_080),
+        60.0,
+        "Minutes for which an escalation somebody took is nobody else's.",
+    ),
     Spec("log_level", _choice("debug", "info", "warning", "error"), "info", "How much the server prints."),
 )
 

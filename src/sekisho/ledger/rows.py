@@ -44,6 +44,18 @@ def latest_with(db: sqlite3.Connection, kind: str, field: str, value: str) -> En
     return entry(row) if row else None
 
 
+def get(db: sqlite3.Connection, id: str) -> Entry | None:
+    """Return the entry with that record id, also of this very transaction; None when there is none."""
+    row = db.execute(SELECT + "WHERE id = ?", (id,)).fetchone()
+    return entry(row) if row else None
+
+
+def about(db: sqlite3.Connection, kind: str, judgement: str) -> list[Entry]:
+    """Return the entries of a kind that speak of a judgement, oldest first, also of this very transaction."""
+    where = "WHERE judgement = ? AND kind = ? ORDER BY seq"
+    return [entry(row) for row in db.execute(SELECT + where, (judgement, kind))]
+
+
 def insert(
     db: sqlite3.Connection, drafts: Sequence[Draft], sealed: Sequence[Sealed], after: Head
 ) -> list[Entry]:

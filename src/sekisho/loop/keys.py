@@ -6,11 +6,10 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from ..core.access import Bucket, Caller, caller_of, check_key, new_secret, secret_digest
-from ..core.canonical import new_id, utc_now
+from ..core.canonical import new_id, utc_after, utc_now
 from ..core.errors import ConflictError, InputError, NotFoundError, SettingsError
 from ..core.records import Key
 from ..ledger import rows, views
@@ -116,7 +115,7 @@ def _changed(ledger: Ledger, key: str, by: str, change: Callable[[Key], dict[str
 def _later(seconds: int, what: str) -> str:
     if not 0 <= seconds <= _LONGEST_DAYS * 86_400:
         raise InputError(f"{what} is out of range.", f"Give 0 to {_LONGEST_DAYS} days.", ("body", what))
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return utc_after(utc_now(), seconds)
 
 
 def require_keys(parts: Parts) -> None:

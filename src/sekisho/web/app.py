@@ -17,13 +17,14 @@ from starlette.exceptions import HTTPException
 
 from ..core.errors import ConflictError, SekishoError
 from ..core.settings import Settings
+from ..loop.escalations import sweep
 from ..loop.judge import Judge
 from ..loop.keys import Ring, require_keys
 from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
-from . import errors, health, judgements, keys_api, lanes, openai_api, systemone_api
+from . import errors, escalations_api, health, judgements, keys_api, lanes, openai_api, systemone_api
 from .access import Door
 from .desk import Desk
 from .scopes import describe
@@ -52,9 +53,11 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook())
         app.state.desk = desk
         desk.watch.start()
+        sweeping = asyncio.create_task(sweep(parts))
         try:
             yield
         finally:
+            sweeping.cancel()
             await desk.retries.close()
             await desk.watch.stop()
 
@@ -72,7 +75,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             "auto_configure": False,
         },
     )
-    for room in (systemone_api, openai_api, judgements, keys_api, lanes, health):
+    for room in (systemone_api, openai_api, judgements, escalations_api, keys_api, lanes, health):
         app.include_router(room.router)
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)

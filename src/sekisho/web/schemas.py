@@ -268,6 +268,65 @@ class PromotionList(BaseModel):
     promotions: list[PromotionShown]
 
 
+class TakeRequest(Frozen):
+    """Who takes an escalation."""
+
+    by: str | None = Field(None, max_length=200)
+
+
+class HandBackRequest(Frozen):
+    """Who hands an escalation back, and why."""
+
+    reason: str = Field("", max_length=4000)
+    by: str | None = Field(None, max_length=200)
+
+
+class DecideRequest(Frozen):
+    """A person's decision."""
+
+    outcome: Literal["ALLOW", "DENY"]
+    reason: str = Field(max_length=4000)
+    by: str | None = Field(None, max_length=200)
+
+
+class EscalationStep(Open):
+    """A step as it stands in the ledger."""
+
+    id: str
+    at: str
+    judgement: str
+    step: str
+    by: str
+
+
+class EscalationShown(Open):
+    """Where an escalation stands. `outcome` is ALLOW or DENY once decided, DENY when expired."""
+
+    judgement: str
+    at: str
+    target: str | None
+    state: Literal["open", "taken", "decided", "expired"]
+    by: str | None
+    until: str | None
+    outcome: str | None
+    reason: str | None
+    expires: str
+
+
+class EscalationFound(EscalationShown):
+    """One escalation; `steps` and `kept` for who may read judgements."""
+
+    steps: list[EscalationStep] | None = None
+    kept: Any = None
+
+
+class EscalationList(BaseModel):
+    """A page of escalations."""
+
+    escalations: list[EscalationShown]
+    next: int | None
+
+
 class LaneList(BaseModel):
     """The engine's slots by state, both lanes, and everybody who waits in the order of starting."""
 
