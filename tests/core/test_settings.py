@@ -43,6 +43,7 @@ GOOD = {
     "confidence": "0.9",
     "witness": "/a/witness.jsonl",
     "retention": "3,chat=0.5",
+    "certificate_days": "30",
     "escalation_hours": "5",
     "escalation_lease_minutes": "9",
     "log_level": "debug",

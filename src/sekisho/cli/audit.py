@@ -67,7 +67,7 @@ def show(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key or escalation."
+            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key, escalation or certificate."
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="gate, question or chat.")] = None,
@@ -105,5 +105,8 @@ _SUMMARIES = {
         f"{r['name']} ({' '.join(r['scopes'])}) {'active' if r['active'] else 'revoked'} by {r['by']}"
     ),
     "escalation": lambda r: f"{r['step']} {r['outcome'] or ''} {r['judgement']} by {r['by']}",
+    "certificate": lambda r: (
+        f"at most {r['bound']:.2%} until {r['expires']}" if r["feasible"] else "infeasible"
+    ),
     "erasure": lambda r: f"{len(r['digests'])} contents ({r['rule']}) by {r['by']}",
 }

@@ -251,6 +251,40 @@ class Escalation(Frozen):
     until: str | None = None
 
 
+class Certificate(Frozen):
+    """What was shown about the gate's false allows, for which model, policy and data, and until when that may be relied on.
+
+    Attributes:
+        adapter: digest of the model's adapter, as in its release.
+        proof: id of the proof whose calibration split was used.
+        feasible: whether any threshold keeps the bound; when none does, nothing is allowed.
+        threshold: least probability of ALLOW, at `temperature`.
+        misses, cases, bound: unsafe calibration cases allowed, all of them, and the upper bound of their rate at `confidence`.
+        strata: the same by domain, each bound by itself, where there are cases enough that it could hold.
+        policy, contracts: digests of the documents in force.
+        data: digest of the proof's data.
+        expires: UTC time from which it holds no more.
+    """
+
+    id: str
+    at: str
+    adapter: str
+    proof: str
+    feasible: bool
+    alpha: float
+    confidence: float
+    threshold: float
+    temperature: float
+    misses: int
+    cases: int
+    bound: float
+    strata: Mapping[str, Mapping[str, float]] = {}
+    policy: str
+    contracts: str
+    data: str
+    expires: str
+
+
 Record = (
     Judgement
     | Correction
@@ -263,6 +297,7 @@ Record = (
     | Erasure
     | Key
     | Escalation
+    | Certificate
 )
 
 KINDS: Mapping[str, type[Frozen]] = {
@@ -277,6 +312,7 @@ KINDS: Mapping[str, type[Frozen]] = {
     "erasure": Erasure,
     "key": Key,
     "escalation": Escalation,
+    "certificate": Certificate,
 }
 
 

@@ -220,6 +220,12 @@ TABLE: tuple[Spec, ...] = (
     ),
     Spec("confidence", _real(0.5, 0.9999), 0.95, "Confidence of that bound."),
     Spec(
+        "certificate_days",
+        _real(0.001, 3650),
+        90.0,
+        "Days for which a certificate holds; without a valid one nothing is allowed.",
+    ),
+    Spec(
         "witness",
         _optional_path,
         None,

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from sekisho.core.records import Contract, Correction, Escalation, Key, Policy, Promotion, Proof, Record
+from sekisho.core.records import (
+    Certificate,
+    Contract,
+    Correction,
+    Escalation,
+    Key,
+    Policy,
+    Promotion,
+    Proof,
+    Record,
+)
 
 from . import rows
 from .chain import Entry
@@ -65,6 +75,15 @@ def unfinished(ledger: Ledger, after: int = 0, limit: int = 100) -> list[tuple[E
     with ledger.snapshot() as db:
         found = [rows.entry(row) for row in db.execute(rows.SELECT + _UNFINISHED, (after, limit))]
         return [(e, [cast(Escalation, s.record) for s in rows.about(db, "escalation", e.id)]) for e in found]
+
+
+def certificate(ledger: Ledger, adapter: str) -> Certificate | None:
+    """Return the newest certificate of an adapter; None when there is none."""
+    found = None
+    for entry in _all(ledger, "certificate"):
+        record = cast(Certificate, entry.record)
+        found = record if record.adapter == adapter else found
+    return found
 
 
 def correctors(ledger: Ledger) -> set[str]:

@@ -132,7 +132,7 @@ class Judge:
                 readings.append(gate.unread(e.code))
                 continue
             probabilities = serving.calibrated(question, scores)
-            found = gate.guards(request, serving.scope)
+            found = serving.guards(request)
             readings.append(gate.read(probabilities, serving.threshold, found))
             scored[i] = (raw_probabilities(question, scores), scores.input_tokens)
         return readings, scored
