@@ -13,14 +13,14 @@ def bench():
 
 
 def test_the_certificate_keeps_its_word_and_the_empirical_rate_does_not(bench):
-    found = {rule.name: rule for rule in bench.bound(60, 3, 100, 0.5)}
-    assert found["certificate"].broken <= 6  # 5 % of 60, and what chance adds: more in 3 of 100 runs
-    assert found["empirical rate"].broken >= 18
+    found = {rule.name: rule for rule in bench.bound(40, 3, 100, 0.5)}
+    assert found["certificate"].broken <= 5  # 5 % of 40, and what chance adds: more in 3 of 100 runs
+    assert found["empirical rate"].broken >= 12
     assert found["empirical rate"].mean > found["certificate"].mean > 0
 
 
 def test_the_price_on_separable_data(bench):
-    ratios = bench.price(2, 5)
+    ratios = bench.price(1, 5)
     assert 1.0 <= ratios["certificate"] <= 1.25
 
 

@@ -138,3 +138,12 @@ def test_a_key_that_others_may_read_is_refused(cli, promoted):
     refused = cli("audit", "checkpoint")
     assert refused.code == 1
     assert "chmod 600" in refused.err
+
+
+def test_a_later_ledger_begins_with_an_earlier_one(cli, promoted, tmp_path):
+    assert "no two checkpoints" in cli("audit", "consistency").err
+    first, second = (cli("audit", "checkpoint", "--json").document for _ in range(2))
+    for args in ([], ["--since", first["id"]]):
+        found = cli("audit", "consistency", *args).document
+        assert (found["old"]["size"], found["new"]["size"]) == (first["size"], second["size"])
+    assert cli("audit", "consistency", "--since", "chk_nobody").code == 2

@@ -44,6 +44,7 @@ GOOD = {
     "witness": "/a/witness.jsonl",
     "retention": "3,chat=0.5",
     "certificate_days": "30",
+    "clock_tolerance_seconds": "5",
     "escalation_hours": "5",
     "escalation_lease_minutes": "9",
     "log_level": "debug",

@@ -17,7 +17,7 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands of this module to `audit`."""
-    for function in (checkpoint, prove, export, retain, erase, hold):
+    for function in (checkpoint, prove, consistency, export, retain, erase, hold):
         command(group)(function)
 
 
@@ -54,6 +54,24 @@ def prove(
         output.write_lines([json.dumps(found, separators=(",", ":"))])
     else:
         output.write_json(found)
+
+
+def consistency(
+    call: Call,
+    since: Annotated[
+        str | None,
+        typer.Option(help="The earlier checkpoint, `chk_…`; the one before the newest by default."),
+    ] = None,
+) -> None:
+    """Prove that the ledger of the newest checkpoint begins with that of an earlier one (RFC 6962), as JSON.
+
+    Whoever kept the earlier checkpoint sees that nothing in it was changed, removed or put between. `tools/verify_ledger.py` checks the proof
+    without the ledger.
+    """
+    from ..loop import evidence as loop
+
+    with call.house() as house:
+        output.write_json(loop.prove_consistency(house, since))
 
 
 def export(call: Call, file: Annotated[Path, typer.Argument(help="The new file, JSON lines.")]) -> None:

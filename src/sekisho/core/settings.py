@@ -232,6 +232,12 @@ TABLE: tuple[Spec, ...] = (
         "File on another path (best: another machine's) that checkpoints are also written to.",
     ),
     Spec(
+        "clock_tolerance_seconds",
+        _real(0, 1e9),
+        300.0,
+        "When the clock stands so far before the newest entry, nothing is written.",
+    ),
+    Spec(
         "retention",
         _retention,
         "7",

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sekisho.core.canonical import utc_now
+from sekisho.core.canonical import utc_after, utc_now
 from sekisho.core.errors import ConflictError, LedgerError
 
 from . import tree
@@ -23,6 +23,27 @@ def head(db: sqlite3.Connection) -> Head:
     """Return position and digest of the newest entry."""
     row = db.execute("SELECT seq, digest FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
     return Head(*row) if row else START
+
+
+def check_clock(db: sqlite3.Connection, tolerance: float) -> None:
+    """Refuse to write at a time that lies far before the newest entry's.
+
+    Raises:
+        LedgerError: with both times. An entry whose `at` is no time of ours says nothing.
+    """
+    row = db.execute("SELECT at FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+    now = utc_now()
+    if row is None or row[0] <= now:
+        return
+    try:
+        late = utc_after(now, tolerance) < utc_after(row[0], 0)
+    except (ValueError, OverflowError):
+        return
+    if late:
+        raise LedgerError(
+            f"The clock says {now}, but the newest entry is of {row[0]}: the clock went back.",
+            "Set the clock right; see docs/ledger.md if the earlier one was wrong.",
+        )
 
 
 def conflict(db: sqlite3.Connection, drafts: Sequence[Draft]) -> ConflictError | None:
