@@ -88,3 +88,12 @@ ESCALATIONS = Counter(
     ["step"],
     registry=REGISTRY,
 )
+OS_LOG_UP = Gauge(
+    "sekisho_os_log_up", "1 while the operating system's log takes what it is given.", registry=REGISTRY
+)
+INCIDENTS = Counter(
+    "sekisho_incidents_total",
+    "Incidents written into the ledger: egress, listener, connection, child, binary.",
+    ["sort"],
+    registry=REGISTRY,
+)

@@ -67,6 +67,7 @@ FIELDS = {
         | dict.fromkeys(["alpha", "confidence", "threshold", "temperature", "bound"], st.floats(0, 1))
         | {"feasible": st.booleans(), "misses": st.integers(0, 9), "cases": st.integers(0, 9)}
     ),
+    "incident": st.fixed_dictionaries(dict.fromkeys(["id", "at", "sort", "what"], TEXT)),
     "key": st.fixed_dictionaries(
         dict.fromkeys(["id", "at", "key", "name", "digest"], TEXT)
         | {"scopes": st.lists(TEXT, max_size=3).map(tuple), "per_minute": st.integers(1, 9)}

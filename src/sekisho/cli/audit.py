@@ -67,7 +67,7 @@ def show(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key, escalation or certificate."
+            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key, escalation, certificate or incident."
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="gate, question or chat.")] = None,
@@ -108,5 +108,6 @@ _SUMMARIES = {
     "certificate": lambda r: (
         f"at most {r['bound']:.2%} until {r['expires']}" if r["feasible"] else "infeasible"
     ),
+    "incident": lambda r: f"{r['sort']}: {r['what']}",
     "erasure": lambda r: f"{len(r['digests'])} contents ({r['rule']}) by {r['by']}",
 }

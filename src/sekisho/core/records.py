@@ -285,6 +285,20 @@ class Certificate(Frozen):
     expires: str
 
 
+class Incident(Frozen):
+    """Something about the service that nobody expected.
+
+    Attributes:
+        sort: egress (blocked), listener, connection, child or binary.
+        what: in words.
+    """
+
+    id: str
+    at: str
+    sort: str
+    what: str
+
+
 Record = (
     Judgement
     | Correction
@@ -298,6 +312,7 @@ Record = (
     | Key
     | Escalation
     | Certificate
+    | Incident
 )
 
 KINDS: Mapping[str, type[Frozen]] = {
@@ -313,6 +328,7 @@ KINDS: Mapping[str, type[Frozen]] = {
     "key": Key,
     "escalation": Escalation,
     "certificate": Certificate,
+    "incident": Incident,
 }
 
 

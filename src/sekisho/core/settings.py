@@ -255,6 +255,21 @@ TABLE: tuple[Spec, ...] = (
         60.0,
         "Minutes for which an escalation somebody took is nobody else's.",
     ),
+    Spec(
+        "os_log",
+        _choice("off", "auto", "journald", "syslog", "windows"),
+        "off",
+        "The operating system's log that gets every gate decision (event ids 1001 to 1004); `auto` takes what there is.",
+    ),
+    Spec(
+        "os_log_socket", _optional_path, None, "Socket of journald or syslog, where it is not the usual one."
+    ),
+    Spec(
+        "egress",
+        _optional,
+        None,
+        "Comma-separated `host` or `host:port` that the server may reach beside loopback; everything else is blocked.",
+    ),
     Spec("log_level", _choice("debug", "info", "warning", "error"), "info", "How much the server prints."),
 )
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from ..core.errors import ConflictError, SekishoError
 from ..core.settings import Settings
+from ..loop.attend import attend, seal_egress
 from ..loop.escalations import sweep
 from ..loop.judge import Judge
 from ..loop.keys import Ring, require_keys
@@ -53,11 +54,13 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook())
         app.state.desk = desk
         desk.watch.start()
-        sweeping = asyncio.create_task(sweep(parts))
+        beside = [asyncio.create_task(work(parts)) for work in (sweep, attend)]
         try:
             yield
         finally:
-            sweeping.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await desk.retries.close()
             await desk.watch.stop()
 
@@ -101,6 +104,7 @@ def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> Non
     house = build(settings)
     try:
         require_keys(house)
+        seal_egress(house)
         asyncio.run(_serve(house, listener, ready or _say))
     finally:
         listener.close()
