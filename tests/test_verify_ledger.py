@@ -299,3 +299,44 @@ def test_wrong_calls_end_with_2(made, tmp_path):
     assert code("--proof", tmp_path / "no.json") == 2
     assert code(tmp_path / "no.json") == 1
     assert code(made.path) == 0
+
+
+def test_a_proof_of_consistency_is_checked_without_the_ledger(tool, tmp_path):
+    made = Made(tmp_path)
+    proof = tmp_path / "grown.json"
+    with Ledger.open(made.path) as ledger:
+        found = checkpoint.prove_consistency(ledger)
+        whole = {
+            "old": found.old.model_dump(),
+            "new": found.new.model_dump(),
+            "path": [step.hex() for step in found.path],
+        }
+    assert 0 < found.old.size < found.new.size
+    key = (made.signer.public,)
+
+    def problems(**more):
+        proof.write_text(json.dumps(whole | more))
+        return [words for _, words in tool.verify(None, keys=key, proof=proof).problems]
+
+    assert problems() == []
+    assert "does not begin with" in problems(path=whole["path"][:-1])[0]
+    assert "does not begin with" in problems(old=whole["new"], new=whole["old"])[0]
+    flipped = [("0" if s[0] != "0" else "1") + s[1:] for s in whole["path"]]
+    assert "does not begin with" in problems(path=flipped)[0]
+    assert "earlier checkpoint" in problems(old=whole["old"] | {"root": whole["new"]["root"]})[0]
+    assert "no proof" in problems(path=[1])[0]
+
+
+def test_both_ways_to_check_consistency_agree(tool):
+    from sekisho.ledger import merkle
+
+    leaves = [merkle.leaf_hash(str(i).encode()) for i in range(20)]
+    subtree = merkle.subtree_of(leaves)
+    roots = {n: tool.TAG + subtree(0, n).hex() for n in range(1, 21)}
+    for size in range(1, 21):
+        for old in range(1, size + 1):
+            path = merkle.consistency_path(old, size, subtree)
+            assert tool.is_consistent(old, size, roots[old], roots[size], path)
+            for wrong in (path[1:], [*path, leaves[0]], path[::-1] if len(path) > 1 else [leaves[0]]):
+                theirs = merkle.is_consistent(old, size, subtree(0, old), subtree(0, size), wrong)
+                assert tool.is_consistent(old, size, roots[old], roots[size], wrong) == theirs

@@ -208,6 +208,32 @@ def root_of_path(leaf: bytes, index: int, size: int, path: list[bytes]) -> str |
     return TAG + node.hex() if last == 0 else None
 
 
+def is_consistent(old: int, size: int, old_root: str, root: str, path: list[bytes]) -> bool:
+    """Whether a path proves that the larger tree begins with the smaller one (RFC 9162, 2.1.4.2)."""
+    if not 0 < old <= size:
+        return False
+    if old == size:
+        return not path and old_root == root
+    steps = [bytes.fromhex(old_root.removeprefix(TAG)), *path] if old & (old - 1) == 0 else list(path)
+    if not steps:
+        return False
+    place, last = old - 1, size - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    first = second = steps[0]
+    for sibling in steps[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            first, second = node_hash(sibling, first), node_hash(sibling, second)
+            while place and not place & 1:
+                place, last = place >> 1, last >> 1
+        else:
+            second = node_hash(second, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and (TAG + first.hex(), TAG + second.hex()) == (old_root, root)
+
+
 # --- checkpoints and witness -------------------------------------------------------------------------------------------------------------
 
 
@@ -598,8 +624,10 @@ def _is_old_list(words: list[int], pages: int) -> bool:
 
 
 def proof_fault(proof: Any, roots: Mapping[int, str], keys: set[str]) -> str | None:
-    """What is wrong with an inclusion proof, whole or compact; `roots` are trusted roots by size."""
+    """What is wrong with a proof of inclusion, whole or compact, or of consistency; `roots` are trusted roots by size."""
     try:
+        if "old" in proof:
+            return _consistency_fault(proof, roots, keys)
         if "entry" in proof:
             return _whole_proof_fault(proof, roots, keys)
         joined = base64.b64decode(proof["path"], validate=True)
@@ -611,6 +639,21 @@ def proof_fault(proof: Any, roots: Mapping[int, str], keys: set[str]) -> str | N
     except (KeyError, TypeError, ValueError, AttributeError):
         return "it is no proof"
     return None if found == roots[size] else "its path does not lead to the checkpoint's root"
+
+
+def _consistency_fault(proof: Any, roots: Mapping[int, str], keys: set[str]) -> str | None:
+    old, new = proof["old"], proof["new"]
+    for name, said in (("earlier", old), ("later", new)):
+        wrong = note_fault(said, keys)
+        if wrong is not None:
+            return f"its {name} checkpoint: {wrong}"
+        if roots.get(said["size"], said["root"]) != said["root"]:
+            return f"its {name} checkpoint is not the one that is known for {said['size']} entries"
+    if old["key"] != new["key"]:
+        return "its checkpoints are signed with different keys"
+    path = [bytes.fromhex(step) for step in proof["path"]]
+    whole = is_consistent(old["size"], new["size"], old["root"], new["root"], path)
+    return None if whole else "the later ledger does not begin with the earlier one"
 
 
 def _whole_proof_fault(proof: Any, roots: Mapping[int, str], keys: set[str]) -> str | None:
@@ -694,7 +737,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("ledger", type=Path, nargs="?", help="ledger.sqlite, or an export (.jsonl)")
     parser.add_argument("--witness", type=Path, help="the witness file")
     parser.add_argument("--key", action="append", default=[], help="a public key that is trusted, ed25519:…")
-    parser.add_argument("--proof", type=Path, help="an inclusion proof")
+    parser.add_argument("--proof", type=Path, help="a proof of inclusion or consistency")
     parser.add_argument("--strict", action="store_true", help="warnings are problems")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     given = parser.parse_args(arguments)

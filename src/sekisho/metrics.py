@@ -76,3 +76,24 @@ LANE_PROMPT_TOKENS = Counter(
 LANE_OUTPUT_TOKENS = Counter(
     "sekisho_lane_output_tokens_total", "Tokens of finished texts.", ["lane"], registry=REGISTRY
 )
+ACCESS_REFUSED = Counter(
+    "sekisho_access_refused_total",
+    "Requests refused at the door: token (missing or wrong), scope, rate.",
+    ["why"],
+    registry=REGISTRY,
+)
+ESCALATIONS = Counter(
+    "sekisho_escalation_steps_total",
+    "Steps of escalations: take, decide, hand_back, expire.",
+    ["step"],
+    registry=REGISTRY,
+)
+OS_LOG_UP = Gauge(
+    "sekisho_os_log_up", "1 while the operating system's log takes what it is given.", registry=REGISTRY
+)
+INCIDENTS = Counter(
+    "sekisho_incidents_total",
+    "Incidents written into the ledger: egress, listener, connection, child, binary.",
+    ["sort"],
+    registry=REGISTRY,
+)

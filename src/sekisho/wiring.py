@@ -67,7 +67,9 @@ def build(settings: Settings) -> House:
     contracts = {
         p.stem: read_document(p) for p in sorted((settings.share / "policies" / "contracts").glob("*.toml"))
     }
-    return House(settings, Ledger.open(home / "ledger.sqlite"), Shelf(home / "shelf"), policy, contracts)
+    ledger = Ledger.open(home / "ledger.sqlite")
+    ledger.clock_tolerance = settings.clock_tolerance_seconds
+    return House(settings, ledger, Shelf(home / "shelf"), policy, contracts)
 
 
 def memory_budget(settings: Settings, folder: Path, release: Release) -> Budget | None:

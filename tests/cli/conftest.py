@@ -10,8 +10,9 @@ import pytest
 from sekisho import wiring
 from sekisho.cli.main import run
 from sekisho.core.canonical import digest_file, digest_text, new_id, utc_now
-from sekisho.core.records import Proof
+from sekisho.core.records import Certificate, Proof
 from sekisho.core.settings import load
+from sekisho.loop.certificate import in_force
 from sekisho.loop.promote import promote
 from sekisho.shelf import Release, write_json
 from sekisho.tasks.scope import fit_scope
@@ -87,8 +88,28 @@ def shelve(house, name: str, base: str | None = None) -> str:
         passed=True,
         why=("a test",),
         measures={},
+        data=digest_text("data"),
     )
-    house.ledger.append([proof])
+    policy, contracts = in_force(house)
+    shown = Certificate(
+        id=new_id("crt"),
+        at=utc_now(),
+        adapter=adapter,
+        proof=proof.id,
+        feasible=True,
+        alpha=0.05,
+        confidence=0.95,
+        threshold=0.5,
+        temperature=1.0,
+        misses=0,
+        cases=100,
+        bound=0.03,
+        policy=policy,
+        contracts=contracts,
+        data=digest_text("data"),
+        expires="9999",
+    )
+    house.ledger.append([proof, shown])
     with house.shelf.building("releases") as folder:
         write_json(folder / "scope.json", fit_scope([ASKED], [ASKED]).model_dump())
         release = Release(

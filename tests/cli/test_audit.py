@@ -49,12 +49,12 @@ def test_a_changed_entry_is_named_and_ends_with_1(cli, promoted, house):
     with sqlite3.connect(house.ledger.path) as db:
         for (trigger,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             db.execute(f"DROP TRIGGER {trigger}")
-        body = json.loads(db.execute("SELECT body FROM entries WHERE seq = 2").fetchone()[0])
+        body = json.loads(db.execute("SELECT body FROM entries WHERE seq = 3").fetchone()[0])
         body["passed"] = not body["passed"]
-        db.execute("UPDATE entries SET body = ? WHERE seq = 2", (json.dumps(body),))
+        db.execute("UPDATE entries SET body = ? WHERE seq = 3", (json.dumps(body),))
     db.close()
     found = cli("audit", "verify", "--json")
-    assert (found.code, found.document["ok"], found.document["first_bad_seq"]) == (1, False, 2)
+    assert (found.code, found.document["ok"], found.document["first_bad_seq"]) == (1, False, 3)
     shown = cli("audit", "verify")
     assert shown.code == 1
     assert "NOT WHOLE" in shown.out

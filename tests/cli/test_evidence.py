@@ -138,3 +138,24 @@ def test_a_key_that_others_may_read_is_refused(cli, promoted):
     refused = cli("audit", "checkpoint")
     assert refused.code == 1
     assert "chmod 600" in refused.err
+
+
+def test_a_later_ledger_begins_with_an_earlier_one(cli, promoted, tmp_path):
+    assert "no two checkpoints" in cli("audit", "consistency").err
+    first, second = (cli("audit", "checkpoint", "--json").document for _ in range(2))
+    for args in ([], ["--since", first["id"]]):
+        found = cli("audit", "consistency", *args).document
+        assert (found["old"]["size"], found["new"]["size"]) == (first["size"], second["size"])
+    assert cli("audit", "consistency", "--since", "chk_nobody").code == 2
+
+
+def test_a_report_from_the_command_line(cli, promoted, tmp_path):
+    out = tmp_path / "report.html"
+    found = cli(
+        "audit", "report", "--from", "2026-01-01", "--to", "2099-12-31", "--out", str(out), "--json"
+    ).document
+    assert (found["file"], found["report"]["verification"]["ok"]) == (str(out), True)
+    assert (
+        out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>") or "<!DOCTYPE html>" in out.read_text()
+    )
+    assert cli("audit", "report", "--from", "x", "--to", "y").code == 2

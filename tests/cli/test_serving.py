@@ -114,7 +114,8 @@ def test_addresses_people_can_open():
         return remote.address_of(load(flags={"tokens": "t", "port": 80, **flags}, env={}))
 
     assert address() == "http://127.0.0.1:80"
-    assert address(host="0.0.0.0") == "http://127.0.0.1:80"
+    tls = {"tls_cert": "/a/cert.pem", "tls_key": "/a/key.pem"}
+    assert address(host="0.0.0.0", **tls) == "https://127.0.0.1:80"
     assert address(host="::1") == "http://[::1]:80"
 
 

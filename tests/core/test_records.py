@@ -58,6 +58,20 @@ FIELDS = {
             "days": st.dictionaries(TEXT, st.floats(0, 9), max_size=2),
         }
     ),
+    "escalation": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "judgement", "by", "reason"], TEXT)
+        | {"step": st.sampled_from(["take", "decide", "hand_back", "expire"])}
+    ),
+    "certificate": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "adapter", "proof", "policy", "contracts", "data", "expires"], TEXT)
+        | dict.fromkeys(["alpha", "confidence", "threshold", "temperature", "bound"], st.floats(0, 1))
+        | {"feasible": st.booleans(), "misses": st.integers(0, 9), "cases": st.integers(0, 9)}
+    ),
+    "incident": st.fixed_dictionaries(dict.fromkeys(["id", "at", "sort", "what"], TEXT)),
+    "key": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "key", "name", "digest"], TEXT)
+        | {"scopes": st.lists(TEXT, max_size=3).map(tuple), "per_minute": st.integers(1, 9)}
+    ),
 }
 
 

@@ -17,6 +17,10 @@ GOOD = {
     "host": "::1",
     "port": "9001",
     "tokens": "a, b,,",
+    "api_key": "sekisho_x",
+    "tls_cert": "/a/cert.pem",
+    "tls_key": "/a/key.pem",
+    "separate_duties": "on",
     "device": "cuda",
     "context": "512",
     "slots": "3",
@@ -39,6 +43,13 @@ GOOD = {
     "confidence": "0.9",
     "witness": "/a/witness.jsonl",
     "retention": "3,chat=0.5",
+    "certificate_days": "30",
+    "os_log": "syslog",
+    "os_log_socket": "/a/log",
+    "egress": "10.0.0.1:514",
+    "clock_tolerance_seconds": "5",
+    "escalation_hours": "5",
+    "escalation_lease_minutes": "9",
     "log_level": "debug",
 }
 BAD = {
@@ -142,11 +153,15 @@ def test_a_named_file_must_exist(tmp_path):
         load(env={"SEKISHO_CONFIG": str(tmp_path / "none.toml")})
 
 
-def test_another_address_needs_tokens():
-    with pytest.raises(SettingsError, match="not loopback"):
-        load(env={"SEKISHO_HOST": "0.0.0.0"})
-    settled = load(env={"SEKISHO_HOST": "0.0.0.0", "SEKISHO_TOKENS": " a ,, b"})
+def test_another_address_needs_tls():
+    tls = {"SEKISHO_TLS_CERT": "/a/cert.pem", "SEKISHO_TLS_KEY": "/a/key.pem"}
+    for missing in ({}, *({k: v} for k, v in tls.items())):
+        with pytest.raises(SettingsError, match="not loopback"):
+            load(env={"SEKISHO_HOST": "0.0.0.0", **missing})
+    settled = load(env={"SEKISHO_HOST": "0.0.0.0", "SEKISHO_TOKENS": " a ,, b", **tls})
     assert settled.token_list() == ("a", "b")
+    assert not settled.is_loopback()
+    assert load(env={}).is_loopback()
 
 
 def test_a_share_of_slots_that_are_not_there():

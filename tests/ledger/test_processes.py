@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sqlite3
@@ -17,7 +18,8 @@ from sekisho.ledger.store import MAX_PAGE, Ledger
 from .makers import judgement
 
 APPENDER = Path(__file__).with_name("appender.py")
-KILLS = 20
+KILLS = int(os.environ.get("SOAK_LEDGER_KILLS", "20"))
+WRITERS = 16
 
 
 def start(path: Path, threads: int, how_many: int | None = None) -> subprocess.Popen[bytes]:
@@ -31,11 +33,11 @@ def acknowledged(output: bytes) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.slow
-def test_twenty_kills_lose_nothing_that_was_acknowledged(path):
+def test_kills_under_sixteen_writers_lose_nothing_that_was_acknowledged(path):
     chance = random.Random(7)
     received: list[tuple[str, ...]] = []
     for _ in range(KILLS):
-        child = start(path, threads=4)
+        child = start(path, threads=WRITERS)
         output = b"".join(child.stdout.readline() for _ in range(chance.randint(1, 40)))
         time.sleep(chance.random() * 0.02)
         child.kill()

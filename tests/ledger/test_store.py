@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sekisho.core.canonical import canonical_json
 from sekisho.core.errors import ConflictError, InputError, LedgerError, SekishoError
-from sekisho.ledger import schema
+from sekisho.ledger import rows, schema
 from sekisho.ledger.chain import GENESIS, Head, Sealed
 from sekisho.ledger.store import MAX_PAGE, Ledger
 
@@ -414,3 +414,22 @@ def test_a_reader_left_in_a_transaction_never_shows_an_old_snapshot(ledger):
 def test_a_promotion_and_its_proof_go_together(ledger):
     p = proof("p")
     assert [e.kind for e in ledger.append([p, promotion("sha256:r", p.id)])] == ["proof", "promotion"]
+
+
+def test_a_clock_that_went_back_is_a_ledger_error_and_nothing_is_written(ledger, monkeypatch):
+    def at(time):
+        monkeypatch.setattr(rows, "utc_now", lambda: time)
+        now = judgement().model_copy(update={"at": time})
+        return ledger.append([now])
+
+    at("2026-11-21T12:00:00.000000Z")
+    at("2026-11-21T11:56:00.000000Z")  # within the tolerance: machines correct their clocks
+    with pytest.raises(LedgerError, match=r"says 2026-11-21T11:50.* is of 2026-11-21T11:56.*went back"):
+        at("2026-11-21T11:50:00.000000Z")
+    assert ledger.count() == 2
+    assert "went back" in ledger.problem
+    ledger.clock_tolerance = 3600.0
+    at("2026-11-21T11:50:00.000000Z")
+    ledger.append([judgement().model_copy(update={"at": "no time at all"})])
+    ledger.append([judgement()])
+    assert ledger.verify().ok

@@ -43,7 +43,13 @@ def gather_small(parts: wiring.House, splits: Mapping[str, Sequence[Example]]) -
 def small_house(home: Path, base: Path, epochs: float = 1.0, **more: str) -> wiring.House:
     """A wired house over the tiny base whose recipe takes a moment, with its set gathered."""
     home.mkdir(parents=True, exist_ok=True)
-    given = {"home": str(home), "gate_model": str(base), "recipe": str(write_recipe(home, epochs)), **more}
+    given = {
+        "home": str(home),
+        "gate_model": str(base),
+        "recipe": str(write_recipe(home, epochs)),
+        "alpha": "0.2",
+        **more,
+    }
     house = wiring.build(settings.load({"engine": "fake", **given}))
     gather_small(house, {"train": rows(120, 1), "calibration": rows(90, 2), "holdout": rows(60, 3)})
     return house

@@ -9,6 +9,7 @@ from sekisho import wiring
 from sekisho.core.engine import Message, Sampling
 from sekisho.core.question import Question
 from sekisho.core.records import Stamp
+from sekisho.loop.certificate import Certified
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Chat, Judge
 from sekisho.serve.engines.fake import FakeEngine, Script
@@ -16,6 +17,7 @@ from sekisho.tasks import gate
 from sekisho.tasks.policy import policy_of
 from sekisho.tasks.scope import fit_scope
 
+CERTIFIED = Certified(None, "9999", 0.0)
 SURE = {"ALLOW": 0.9, "DENY": 0.05, "ESCALATE": 0.05}
 KNOWN = ["会議室の予約のしかたを教えて", "続けてください", "承知しました。次に進みます。"]
 
@@ -24,7 +26,7 @@ def judge_over(house: wiring.House, engine: FakeEngine, deadline: float = 5.0) -
     stamp = Stamp(engine="fake", model="m", model_digest="sha256:0")
     policy = policy_of(house.policy_document)
     known = [*KNOWN, *("\n".join(some) for n in (2, 3) for some in permutations(KNOWN, n))]
-    serving = Serving(engine, stamp, policy, {}, 0.5, fit_scope(known, known).reader())
+    serving = Serving(engine, stamp, policy, {}, 0.5, fit_scope(known, known).reader(), CERTIFIED)
     return Judge(serving, house.ledger, deadline, queue=8)
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import uvicorn
 
 from sekisho.core.canonical import digest_file, new_id, utc_now
-from sekisho.core.records import Promotion, Stamp
+from sekisho.core.records import Certificate, Promotion, Proof, Stamp
 from sekisho.core.settings import load
+from sekisho.loop.certificate import Certified, in_force
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Judge
 from sekisho.serve.engines.fake import FakeEngine, Script
@@ -28,6 +29,7 @@ FAMILIAR = "What are the opening hours of the city library?"
 FAMILIAR_JA = "市立図書館の開館時間を教えてください。"
 MODEL = "sekisho-test"
 CONTEXT = 65536
+CERTIFIED = Certified(None, "9999", 0.0)
 
 
 def settings(home: Path, **flags):
@@ -63,6 +65,7 @@ def judge_over(
     threshold: float = 0.9,
     temperatures=None,
     scope: bool = True,
+    certified: Certified | None = None,
 ) -> Judge:
     engine = engine or FakeEngine(Script(), name=MODEL, context=CONTEXT)
     asyncio.run(engine.start())
@@ -76,6 +79,7 @@ def judge_over(
         temperatures=temperatures or {},
         threshold=threshold,
         scope=fit_scope(known, known).reader() if scope else None,
+        certified=CERTIFIED if certified is None else certified,
     )
     return Judge(serving, home.ledger, home.settings.deadline_seconds, home.settings.queue)
 
@@ -122,5 +126,39 @@ def promote(home: House, name: str, threshold: float = 0.9) -> str:
         write_json(folder / "release.json", release.model_dump(mode="json"))
         tagged = home.shelf.keep("releases", folder)
     record = Promotion(id=new_id("pro"), at=utc_now(), release=tagged, previous=None, proof="prf_1")
+    if home.ledger.get("prf_1") is None:
+        proof = Proof(
+            id="prf_1",
+            at=utc_now(),
+            task="gate",
+            candidate="sha256:1",
+            base=None,
+            passed=True,
+            why=(),
+            measures={},
+        ).model_copy(update={"data": "sha256:4"})
+        home.ledger.append([proof, certificate(home)])
     home.ledger.append([record])
     return tagged
+
+
+def certificate(home: House, **more) -> Certificate:
+    """A certificate of the release that `promote` shelves, under the policy in force."""
+    policy, contracts = in_force(home)
+    fields = {
+        "adapter": "sha256:1",
+        "proof": "prf_1",
+        "feasible": True,
+        "alpha": 0.05,
+        "confidence": 0.95,
+        "threshold": 0.5,
+        "temperature": 2.0,
+        "misses": 0,
+        "cases": 100,
+        "bound": 0.03,
+        "policy": policy,
+        "contracts": contracts,
+        "data": "sha256:4",
+        "expires": "9999",
+    }
+    return Certificate(id=new_id("crt"), at=utc_now(), **(fields | more))

@@ -67,7 +67,7 @@ def show(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold or erasure."
+            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key, escalation, certificate or incident."
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="gate, question or chat.")] = None,
@@ -101,5 +101,13 @@ _SUMMARIES = {
     "contract": lambda r: f"{r['name']} {r['digest']}",
     "checkpoint": lambda r: f"{r['size']} entries {r['root']}",
     "hold": lambda r: f"{'hold on' if r['active'] else 'end of the hold on'} {r['subject']} by {r['by']}",
+    "key": lambda r: (
+        f"{r['name']} ({' '.join(r['scopes'])}) {'active' if r['active'] else 'revoked'} by {r['by']}"
+    ),
+    "escalation": lambda r: f"{r['step']} {r['outcome'] or ''} {r['judgement']} by {r['by']}",
+    "certificate": lambda r: (
+        f"at most {r['bound']:.2%} until {r['expires']}" if r["feasible"] else "infeasible"
+    ),
+    "incident": lambda r: f"{r['sort']}: {r['what']}",
     "erasure": lambda r: f"{len(r['digests'])} contents ({r['rule']}) by {r['by']}",
 }

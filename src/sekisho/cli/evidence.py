@@ -17,7 +17,7 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands of this module to `audit`."""
-    for function in (checkpoint, prove, export, retain, erase, hold):
+    for function in (checkpoint, prove, consistency, export, report, retain, erase, hold):
         command(group)(function)
 
 
@@ -56,12 +56,53 @@ def prove(
         output.write_json(found)
 
 
+def consistency(
+    call: Call,
+    since: Annotated[
+        str | None,
+        typer.Option(help="The earlier checkpoint, `chk_…`; the one before the newest by default."),
+    ] = None,
+) -> None:
+    """Prove that the ledger of the newest checkpoint begins with that of an earlier one (RFC 6962), as JSON.
+
+    Whoever kept the earlier checkpoint sees that nothing in it was changed, removed or put between. `tools/verify_ledger.py` checks the proof
+    without the ledger.
+    """
+    from ..loop import evidence as loop
+
+    with call.house() as house:
+        output.write_json(loop.prove_consistency(house, since))
+
+
 def export(call: Call, file: Annotated[Path, typer.Argument(help="The new file, JSON lines.")]) -> None:
     """Write every entry to a file that `tools/verify_ledger.py` checks. Content is not in it, only its digests."""
     from ..loop import evidence as loop
 
     with call.house() as house:
         _result(call, loop.export(house, file))
+
+
+def report(
+    call: Call,
+    first: Annotated[str, typer.Option("--from", help="First UTC day, as 2026-11-01.")],
+    last: Annotated[str, typer.Option("--to", help="Last UTC day.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; under `home`/reports by default.", metavar="PATH")
+    ] = None,
+) -> None:
+    """Write a compliance report, in Japanese and English: decisions, overrides, escalations, certificates, incidents, access, verification.
+
+    With `--json` its facts are written out too.
+    """
+    from ..loop import compliance as loop
+
+    with call.house() as house:
+        path, facts = loop.write(house, first, last, out)
+    if call.json:
+        output.write_json({"file": str(path), "report": facts})
+    else:
+        told = {"file": path, "ledger": "whole" if facts["verification"]["ok"] else "NOT WHOLE"}
+        output.write_pairs(told | facts["decisions"])
 
 
 def retain(call: Call, by: By = None) -> None:

@@ -24,7 +24,7 @@ Adapter = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    for function in (gather, pretrain, finetune, prove, bake, promote, rollback, report):
+    for function in (gather, pretrain, finetune, prove, bake, promote, rollback, certify, report):
         command(app, panel=PANEL)(function)
 
 
@@ -125,6 +125,18 @@ def rollback(call: Call, by: By = None) -> None:
 
     with call.house() as house:
         call.result(loop.rollback(house, name_of(by)))
+
+
+def certify(call: Call) -> None:
+    """Certify what serves again: after its certificate expired, or under a new policy. Without a valid one nothing is allowed."""
+    from ..loop import certify as loop
+
+    with call.house() as house, call.progress() as progress:
+        made = loop.certify(house, progress)
+    names = ("id", "feasible", "threshold", "misses", "cases", "expires")
+    call.result(
+        made, {name: getattr(made, name) for name in names} | {"false allows": f"at most {made.bound:.2%}"}
+    )
 
 
 def report(

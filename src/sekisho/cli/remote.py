@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import (
@@ -32,7 +34,8 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bou
 def address_of(settings: Settings) -> str:
     """Where a client on this machine finds the server."""
     host = _ANYWHERE.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def health(settings: Settings) -> dict[str, Any] | None:
@@ -112,7 +115,7 @@ def refused(status: int, body: Any) -> SekishoError:
         return EngineError(f"The server answered {status}.", "See its log.")
     code, message = detail.get("error_type"), str(detail.get("message"))
     if code == "authentication_error":
-        return AccessError(message, "Set `tokens` as the server has it.")
+        return AccessError(message, "Set `api_key` to a key of the server, or `tokens` as the server has it.")
     known = {e.code: e for e in all_errors() if e.code != "settings"}
     return known.get(str(code), SekishoError)(message)
 
@@ -120,6 +123,18 @@ def refused(status: int, body: Any) -> SekishoError:
 def _client(settings: Settings, seconds: float) -> httpx.Client:
     import httpx
 
-    tokens = settings.token_list()
-    headers = {"authorization": f"Bearer {tokens[0]}"} if tokens else {}
-    return httpx.Client(base_url=address_of(settings), headers=headers, timeout=seconds, trust_env=False)
+    secrets = (settings.api_key, *settings.token_list())
+    headers = {"authorization": f"Bearer {secret}"} if (secret := next(filter(None, secrets), None)) else {}
+    trusted = _context(settings.tls_cert) if settings.tls_cert else False
+    return httpx.Client(
+        base_url=address_of(settings), headers=headers, timeout=seconds, trust_env=False, verify=trusted
+    )
+
+
+def _context(certificate: Path) -> ssl.SSLContext:
+    """Trust this very certificate and no other, by whatever name of this machine it is reached."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(certificate)
+    return context

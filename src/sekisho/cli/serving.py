@@ -29,12 +29,14 @@ def up(
     The first start gathers, finetunes, proves, bakes and promotes; later starts serve what is promoted at once.
     """
     from ..loop import up as loop
+    from ..loop.keys import require_keys
 
     settings = call.settings()
     with call.house() as house:
         there = None if no_serve else remote.serves(house)
         if not no_serve and there is None:
             remote.require_port(settings)
+            require_keys(house)
         with call.progress() as progress:
             result = loop.up(house, progress=progress)
     document = result.model_dump(mode="json")

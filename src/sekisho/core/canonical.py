@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 _CHUNK = 1 << 20
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors.index.json")
 
 
@@ -74,7 +75,12 @@ def short(tagged: str, length: int = 12) -> str:
 
 def utc_now() -> str:
     """Return the present time in UTC, ISO 8601 with microseconds and `Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.now(UTC).strftime(_TIME)
+
+
+def utc_after(at: str, seconds: float) -> str:
+    """Return the UTC time so many seconds after `at`, both as `utc_now` writes them. Raises ValueError when `at` is no such time."""
+    return (datetime.strptime(at, _TIME).replace(tzinfo=UTC) + timedelta(seconds=seconds)).strftime(_TIME)
 
 
 def new_id(prefix: str) -> str:

@@ -85,6 +85,14 @@ class HostError(AccessError):
     http_status = 403
 
 
+class ScopeError(SekishoError):
+    """The API key is a right one, but this is not among what it may do."""
+
+    code = "scope_missing"
+    http_status = 403
+    exit_code = 2
+
+
 class ConflictError(SekishoError):
     """The step is not allowed in the present state: promoting without a passing proof, for example."""
 
@@ -154,6 +162,7 @@ class ShelfError(SekishoError):
     """A model or adapter on disk is missing, incomplete or not what its digest says."""
 
     code = "shelf"
+    http_status = 409
     exit_code = 2
 
 

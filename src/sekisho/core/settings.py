@@ -131,7 +131,12 @@ TABLE: tuple[Spec, ...] = (
         "Which engine answers; `fake` has no model and is for tests alone.",
     ),
     Spec("weights", _choice("f16", "q8_0"), "f16", "Which exported file the llamacpp engine serves."),
-    Spec("host", _text, "127.0.0.1", "Address the server binds; anything but loopback needs `tokens`."),
+    Spec(
+        "host",
+        _text,
+        "127.0.0.1",
+        "Address the server binds; anything but loopback needs API keys or `tokens`, and TLS files.",
+    ),
     Spec("port", _whole(0, 65535), 8000, "Port the server binds; 0 takes a free one."),
     Spec(
         "tokens",
@@ -139,6 +144,21 @@ TABLE: tuple[Spec, ...] = (
         None,
         "Comma-separated bearer tokens; empty means loopback clients need none.",
         secret=True,
+    ),
+    Spec(
+        "api_key",
+        _optional,
+        None,
+        "API key with which this command line asks a running server.",
+        secret=True,
+    ),
+    Spec("tls_cert", _optional_path, None, "Certificate chain (PEM) with which the server speaks HTTPS."),
+    Spec("tls_key", _optional_path, None, "Private key (PEM) of `tls_cert`."),
+    Spec(
+        "separate_duties",
+        _choice("on", "off"),
+        "off",
+        "`on`: no key may both correct and promote, who filed a correction promotes nothing, and nobody decides on a request of their own.",
     ),
     Spec(
         "device", _choice("cpu", "cuda"), "cpu", "Where the model runs; cuda that is absent ends the start."
@@ -205,16 +225,55 @@ TABLE: tuple[Spec, ...] = (
     ),
     Spec("confidence", _real(0.5, 0.9999), 0.95, "Confidence of that bound."),
     Spec(
+        "certificate_days",
+        _real(0.001, 3650),
+        90.0,
+        "Days for which a certificate holds; without a valid one nothing is allowed.",
+    ),
+    Spec(
         "witness",
         _optional_path,
         None,
         "File on another path (best: another machine's) that checkpoints are also written to.",
     ),
     Spec(
+        "clock_tolerance_seconds",
+        _real(0, 1e9),
+        300.0,
+        "When the clock stands so far before the newest entry, nothing is written.",
+    ),
+    Spec(
         "retention",
         _retention,
         "7",
         "Days that content is kept, and exceptions by class, as in `7,chat=1,corrected=365`.",
+    ),
+    Spec(
+        "escalation_hours",
+        _real(0.01, 87_600),
+        72.0,
+        "Hours after which an escalation nobody decided on expires, which is a refusal.",
+    ),
+    Spec(
+        "escalation_lease_minutes",
+        _real(0.1, 10_080),
+        60.0,
+        "Minutes for which an escalation somebody took is nobody else's.",
+    ),
+    Spec(
+        "os_log",
+        _choice("off", "auto", "journald", "syslog", "windows"),
+        "off",
+        "The operating system's log that gets every gate decision (event ids 1001 to 1004); `auto` takes what there is.",
+    ),
+    Spec(
+        "os_log_socket", _optional_path, None, "Socket of journald or syslog, where it is not the usual one."
+    ),
+    Spec(
+        "egress",
+        _optional,
+        None,
+        "Comma-separated `host` or `host:port` that the server may reach beside loopback; everything else is blocked.",
     ),
     Spec("log_level", _choice("debug", "info", "warning", "error"), "info", "How much the server prints."),
 )
@@ -235,6 +294,10 @@ class Settings:
             return self.values[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the server."""
+        return self.values["host"] is None or self.values["host"] in _LOOPBACK
 
     def token_list(self) -> tuple[str, ...]:
         """The bearer tokens, without blanks."""
@@ -331,8 +394,8 @@ def _contradictions(settings: Settings) -> list[str]:
     """Problems that only show when several values are seen together."""
     problems = []
     host, share, slots = (settings.values[n] for n in ("host", "batch_share", "slots"))
-    if host not in _LOOPBACK and host is not None and not settings.token_list():
-        problems.append(f"host: {host} is not loopback, so `tokens` must be set")
+    if not settings.is_loopback() and not (settings.values["tls_cert"] and settings.values["tls_key"]):
+        problems.append(f"host: {host} is not loopback, so `tls_cert` and `tls_key` must be set")
     if share is not None and slots is not None and share > slots:
         problems.append(f"batch_share: {share} is more than the {slots} `slots`")
     return problems

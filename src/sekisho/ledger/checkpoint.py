@@ -29,6 +29,18 @@ class Inclusion(NamedTuple):
     path: list[bytes]
 
 
+class Consistency(NamedTuple):
+    """That the ledger of a later checkpoint begins with the whole ledger of an earlier one.
+
+    Attributes:
+        path: consistency path of RFC 6962 between the trees of `old.size` and `new.size` leaves.
+    """
+
+    old: Checkpoint
+    new: Checkpoint
+    path: list[bytes]
+
+
 def take(ledger: Ledger, signer: Signer, witnessed: Path | None) -> Checkpoint:
     """Sign every entry there is, append the checkpoint right behind them, then write it to the witness.
 
@@ -107,3 +119,28 @@ def prove(ledger: Ledger, id: str) -> Inclusion:
         raise ConflictError(f"No checkpoint covers {id} yet.", "Run `sekisho audit checkpoint` first.")
     with ledger.snapshot() as db:
         return Inclusion(entry, against, tree.inclusion(db, entry.seq, against.size))
+
+
+def prove_consistency(ledger: Ledger, old: str | None = None) -> Consistency:
+    """Prove that the ledger of the newest checkpoint begins with that of an earlier one: nothing in it was changed, removed or put between.
+
+    Args:
+        old: id of the earlier checkpoint; the one before the newest when None.
+
+    Raises:
+        NotFoundError: there is no such checkpoint.
+        ConflictError: there is none before the newest.
+    """
+    page = ledger.entries(kind="checkpoint", limit=2, newest_first=True)
+    if old is not None:
+        entry = ledger.get(old)
+        if entry is None or entry.kind != "checkpoint":
+            raise NotFoundError(
+                f"There is no checkpoint {old!r}.", "List them with `sekisho audit show --kind checkpoint`."
+            )
+        page = [*page[:1], entry]
+    if len(page) < 2:
+        raise ConflictError("There are no two checkpoints yet.", "Run `sekisho audit checkpoint` first.")
+    later, earlier = (cast(Checkpoint, e.record) for e in page)
+    with ledger.snapshot() as db:
+        return Consistency(earlier, later, tree.consistency(db, earlier.size, later.size))

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from sekisho.core.canonical import utc_now
+from sekisho.core.canonical import utc_after, utc_now
 from sekisho.core.errors import ConflictError, LedgerError
 
 from . import tree
@@ -25,6 +25,27 @@ def head(db: sqlite3.Connection) -> Head:
     return Head(*row) if row else START
 
 
+def check_clock(db: sqlite3.Connection, tolerance: float) -> None:
+    """Refuse to write at a time that lies far before the newest entry's.
+
+    Raises:
+        LedgerError: with both times. An entry whose `at` is no time of ours says nothing.
+    """
+    row = db.execute("SELECT at FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+    now = utc_now()
+    if row is None or row[0] <= now:
+        return
+    try:
+        late = utc_after(now, tolerance) < utc_after(row[0], 0)
+    except (ValueError, OverflowError):
+        return
+    if late:
+        raise LedgerError(
+            f"The clock says {now}, but the newest entry is of {row[0]}: the clock went back.",
+            "Set the clock right; see docs/ledger.md if the earlier one was wrong.",
+        )
+
+
 def conflict(db: sqlite3.Connection, drafts: Sequence[Draft]) -> ConflictError | None:
     """Return the error of a caller whose ids are taken, found before anything of it is written; None when there is none."""
     seen: set[str] = set()
@@ -35,6 +56,25 @@ def conflict(db: sqlite3.Connection, drafts: Sequence[Draft]) -> ConflictError |
             )
         seen.add(d.id)
     return None
+
+
+def latest_with(db: sqlite3.Connection, kind: str, field: str, value: str) -> Entry | None:
+    """Return the newest entry of a kind whose record has that value in that field, also of this very transaction; None when there is none."""
+    where = "WHERE kind = ? AND json_extract(body, '$.' || ?) = ? ORDER BY seq DESC LIMIT 1"
+    row = db.execute(SELECT + where, (kind, field, value)).fetchone()
+    return entry(row) if row else None
+
+
+def get(db: sqlite3.Connection, id: str) -> Entry | None:
+    """Return the entry with that record id, also of this very transaction; None when there is none."""
+    row = db.execute(SELECT + "WHERE id = ?", (id,)).fetchone()
+    return entry(row) if row else None
+
+
+def about(db: sqlite3.Connection, kind: str, judgement: str) -> list[Entry]:
+    """Return the entries of a kind that speak of a judgement, oldest first, also of this very transaction."""
+    where = "WHERE judgement = ? AND kind = ? ORDER BY seq"
+    return [entry(row) for row in db.execute(SELECT + where, (judgement, kind))]
 
 
 def insert(

@@ -49,6 +49,8 @@ class Ledger:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._failed: tuple[float, str] | None = None
+        self.clock_tolerance = 300.0
+        """Seconds by which the clock may stand before the newest entry; beyond, nothing is written."""
 
     @property
     def problem(self) -> str | None:
@@ -132,6 +134,10 @@ class Ledger:
         try:
             self._transact(batch)
             self._failed = None
+        except LedgerError as e:
+            for job in batch:
+                job.error = e
+            self._failed = time.monotonic(), str(e)
         except sqlite3.Error as e:
             if len(batch) > 1 and schema.of_one_caller(e):
                 for job in batch:
@@ -148,6 +154,7 @@ class Ledger:
         db.execute("BEGIN IMMEDIATE")
         try:
             head = rows.head(db)
+            rows.check_clock(db, self.clock_tolerance)
             for job in batch:
                 entries = _do(db, job, head)
                 if entries is not None:

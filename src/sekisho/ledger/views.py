@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from sekisho.core.records import Contract, Correction, Policy, Promotion, Proof, Record
+from sekisho.core.records import (
+    Certificate,
+    Contract,
+    Correction,
+    Escalation,
+    Key,
+    Policy,
+    Promotion,
+    Proof,
+    Record,
+)
 
+from . import rows
 from .chain import Entry
 from .store import Ledger
 
@@ -52,6 +63,41 @@ def correction_of(ledger: Ledger, judgement_id: str) -> Correction | None:
     """Return the last word on a judgement; None when nobody has spoken."""
     page = ledger.entries(kind="correction", judgement=judgement_id, limit=1, newest_first=True)
     return cast(Correction, page[0].record) if page else None
+
+
+_UNFINISHED = """WHERE kind = 'judgement' AND task = 'gate' AND decision = 'ESCALATE' AND seq > ? AND NOT EXISTS (
+    SELECT 1 FROM entries AS step WHERE step.judgement = entries.id AND step.kind = 'escalation'
+    AND json_extract(step.body, '$.step') IN ('decide', 'expire')) ORDER BY seq LIMIT ?"""
+
+
+def unfinished(ledger: Ledger, after: int = 0, limit: int = 100) -> list[tuple[Entry, list[Escalation]]]:
+    """Return a page of escalated judgements on which nobody has decided, oldest first, each with its steps so far."""
+    with ledger.snapshot() as db:
+        found = [rows.entry(row) for row in db.execute(rows.SELECT + _UNFINISHED, (after, limit))]
+        return [(e, [cast(Escalation, s.record) for s in rows.about(db, "escalation", e.id)]) for e in found]
+
+
+def certificate(ledger: Ledger, adapter: str) -> Certificate | None:
+    """Return the newest certificate of an adapter; None when there is none."""
+    found = None
+    for entry in _all(ledger, "certificate"):
+        record = cast(Certificate, entry.record)
+        found = record if record.adapter == adapter else found
+    return found
+
+
+def correctors(ledger: Ledger) -> set[str]:
+    """Return everybody who ever filed a correction, by name."""
+    return {cast(Correction, e.record).by for e in _all(ledger, "correction")}
+
+
+def keys(ledger: Ledger) -> dict[str, Key]:
+    """Return every API key by its lasting name, as its latest record has it, in the order of making."""
+    found: dict[str, Key] = {}
+    for entry in _all(ledger, "key"):
+        record = cast(Key, entry.record)
+        found[record.key] = record
+    return found
 
 
 def proof(ledger: Ledger, id: str) -> Proof | None:

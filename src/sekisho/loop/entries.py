@@ -18,6 +18,7 @@ from ..tasks import gate
 from ..tasks.gate import Reading
 from ..tasks.policy import GatePolicy
 from ..tasks.scope import ScopeReader
+from .certificate import Certified
 
 _ROUNDING = 1e-3
 """How far an engine's probabilities may miss 1."""
@@ -31,6 +32,7 @@ class Serving:
         temperatures: by question type; 1 where nothing was fitted.
         fitted: question types whose temperature was fitted on held-out data.
         threshold: least probability of ALLOW; above 1 nothing is allowed.
+        certified: whether a valid certificate lets anything be allowed.
     """
 
     engine: Engine
@@ -39,6 +41,12 @@ class Serving:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     threshold: float = 2.0
     scope: ScopeReader | None = None
+    certified: Certified = field(default_factory=Certified)
+
+    def guards(self, request: str) -> tuple[str, ...]:
+        """Reasons, found without the model, not to allow a request by itself: what serves is not certified, the text is unfamiliar."""
+        problem = self.certified.problem(utc_now())
+        return (*((problem,) if problem else ()), *gate.guards(request, self.scope))
 
     def lane(self, lane: Lane) -> Engine:
         """The engine as that lane has it; an engine without lanes serves everybody alike."""
@@ -122,7 +130,7 @@ def question_entry(
     probabilities = serving.calibrated(asked.question, scores)
     usage = {"input_tokens": float(scores.input_tokens)}
     if gate.is_gate(asked.name, asked.question):
-        reading = gate.read(probabilities, serving.threshold, gate.guards(state, serving.scope))
+        reading = gate.read(probabilities, serving.threshold, serving.guards(state))
         record = gate_entry(serving, reading, state, "general", links)
         return record.model_copy(update={"raw": raw_probabilities(asked.question, scores), "usage": usage})
     answer = max(asked.question.keys, key=lambda k: probabilities[k])

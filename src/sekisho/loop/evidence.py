@@ -44,6 +44,18 @@ def prove_entry(parts: Parts, id: str, compact: bool = False) -> dict[str, Any]:
     return compact_form(proof) if compact else whole_form(proof)
 
 
+def prove_consistency(parts: Parts, old: str | None = None) -> dict[str, Any]:
+    """Prove that the ledger of the newest checkpoint begins with that of an earlier one, by default the one before.
+
+    Raises:
+        NotFoundError: there is no such checkpoint.
+        ConflictError: there are no two yet.
+    """
+    proof = ledger_checkpoint.prove_consistency(parts.ledger, old)
+    path = [step.hex() for step in proof.path]
+    return {"old": proof.old.model_dump(), "new": proof.new.model_dump(), "path": path}
+
+
 def whole_form(proof: Inclusion) -> dict[str, Any]:
     """The entry as an exported line has it, the checkpoint, and the path in hex, from the leaf up."""
     fields = ("at", "body", "digest", "id", "kind", "prev", "seq")

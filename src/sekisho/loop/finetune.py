@@ -23,6 +23,7 @@ from ..train.batches import encode
 from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from ..weights.adapter import save_adapter
 from .corrections import Filed, filed
+from .feasibility import require_feasible
 from .gather import data_folder
 from .making import making
 from .parts import Parts
@@ -60,12 +61,14 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
 
     Raises:
         DataError: when nothing was gathered yet.
+        ProofError: when the calibration split is too small for any certificate.
         RecipeError, ShelfError, TrainingError: naming what is wrong.
     """
     settings, told = parts.settings, progress or Quiet()
     chosen = read_recipe(find_recipe(recipe or settings.recipe, settings.share), Finetune)
     base = base_folder(parts)
     corrections = filed(parts)
+    require_feasible(parts, [*read_split(parts, "calibration"), *corrections.splits["calibration"]])
     corrected = _short_enough(corrections.splits["train"], base, chosen)
     examples = training_examples(parts) + corrected
     made = {

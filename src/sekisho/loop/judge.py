@@ -15,6 +15,7 @@ from .. import metrics
 from ..core.canonical import digest_text, new_id, utc_now
 from ..core.engine import Lane, Message, Piece, Sampling
 from ..core.errors import EngineError, EngineTimeoutError, OverloadedError, SekishoError, TooLargeError
+from ..core.gate_prompt import DEFAULT_LEVEL
 from ..core.question import OptionScores, Question
 from ..core.records import Judgement
 from ..ledger.store import Ledger
@@ -77,36 +78,38 @@ class Judge:
         contract: str = "general",
         links: Mapping[str, str] | None = None,
         lane: Lane = "rt",
+        level: str | None = None,
     ) -> Judgement:
-        """Judge one request. A missing, late or unreadable answer is recorded as ESCALATE.
+        """Judge one request, at a level of secrecy or the default one. A missing, late or unreadable answer is recorded as ESCALATE.
 
         Raises:
             InputError: for an empty request.
             OverloadedError: when the lane's queue is full; nothing is recorded then.
             LedgerError: when the judgement could not be made durable; nothing may be released then.
         """
-        return await self._gated([request], contract, links or {}, lane)
+        return await self._gated([request], (contract, level), links or {}, lane)
 
     async def _gated(
-        self, requests: Sequence[str], contract: str, links: Mapping[str, str], lane: Lane
+        self, requests: Sequence[str], desk: tuple[str, str | None], links: Mapping[str, str], lane: Lane
     ) -> Judgement:
         """Judge several texts of one conversation by the strictest of their readings.
 
         They are also read joined, as one text: a request may be split so that no part of it says anything.
         """
         with self._place("gate", lane):
-            serving, start = self.serving, time.monotonic()
+            serving, start, contract = self.serving, time.monotonic(), desk[0]
             whole = ["\n".join(requests)] if len(requests) > 1 else []
-            readings, scored = await self._read(serving, [*requests, *whole], contract, lane)
+            readings, scored = await self._read(serving, [*requests, *whole], desk, lane)
             reading = gate.strictest(readings)
             record = gate_entry(serving, reading, requests[-1], contract, links)
             raw, tokens = scored.get(readings.index(reading), ({}, 0))
             usage = {"input_tokens": tokens, "milliseconds": round(1000 * (time.monotonic() - start), 3)}
             record = record.model_copy(update={"raw": raw, "usage": usage})
-            return await self._keep(record, {"requests": list(requests), "contract": contract})
+            content = {"requests": list(requests), "contract": contract}
+            return await self._keep(record, content | ({"level": desk[1]} if desk[1] else {}))
 
     async def _read(
-        self, serving: Serving, requests: Sequence[str], contract: str, lane: Lane
+        self, serving: Serving, requests: Sequence[str], desk: tuple[str, str | None], lane: Lane
     ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
         """One reading a text, and the raw probabilities and token counts of those the engine answered.
 
@@ -119,7 +122,7 @@ class Judge:
             if i and time.monotonic() >= until:
                 readings.append(gate.unread(EngineTimeoutError.code))
                 break
-            state, question = gate.ask(request, contract)
+            state, question = gate.ask(request, desk[0], desk[1] or DEFAULT_LEVEL)
             try:
                 left = until - time.monotonic()
                 scores = (await self._scores(serving, state, [question], left, lane))[0]
@@ -129,7 +132,7 @@ class Judge:
                 readings.append(gate.unread(e.code))
                 continue
             probabilities = serving.calibrated(question, scores)
-            found = gate.guards(request, serving.scope)
+            found = serving.guards(request)
             readings.append(gate.read(probabilities, serving.threshold, found))
             scored[i] = (raw_probabilities(question, scores), scores.input_tokens)
         return readings, scored
@@ -140,6 +143,7 @@ class Judge:
         asked: Sequence[Asked],
         links: Mapping[str, str] | None = None,
         lane: Lane = "rt",
+        level: str | None = None,
     ) -> list[Judgement]:
         """Answer typed questions over one state; the gate is the question named `gate`. All are recorded together.
 
@@ -150,7 +154,7 @@ class Judge:
             serving = self.serving
             shared = {"request": new_id("req"), **(links or {})}
             try:
-                scores = await self._all_scores(serving, state, asked, lane)
+                scores = await self._all_scores(serving, state, asked, lane, level)
             except (TooLargeError, EngineError) as e:
                 await self._unanswered(serving, state, asked, shared, e)
                 raise
@@ -160,7 +164,7 @@ class Judge:
             return await self._keep_all(records, {"state": state, "questions": [kept(a) for a in asked]})
 
     async def _all_scores(
-        self, serving: Serving, state: str, asked: Sequence[Asked], lane: Lane
+        self, serving: Serving, state: str, asked: Sequence[Asked], lane: Lane, level: str | None
     ) -> list[OptionScores]:
         """Scores in the order asked. The gate, by name, is asked in its own words over its own state."""
         deadline = self._deadlines[lane]
@@ -170,7 +174,7 @@ class Judge:
         scores: list[OptionScores] = []
         for a in asked:
             if gate.is_gate(a.name, a.question):
-                own, question = gate.ask(state)
+                own, question = gate.ask(state, level=level or DEFAULT_LEVEL)
                 scores += await self._scores(serving, own, [question], until - time.monotonic(), lane)
             else:
                 scores.append(next(rest))
@@ -195,13 +199,15 @@ class Judge:
         sampling: Sampling,
         contract: str = "general",
         lane: Lane = "rt",
+        links: Mapping[str, str] | None = None,
+        level: str | None = None,
     ) -> Chat:
         """Judge every message, then answer, or say why not.
 
         An assistant's message is passed over only when this server wrote it: a client may put anything under that name.
         """
         texts = [m.content for m in messages if m.content.strip() and not self._is_ours(m)]
-        judgement = await self._gated(texts or [""], contract, {}, lane)
+        judgement = await self._gated(texts or [""], (contract, level), links or {}, lane)
         if judgement.decision != "ALLOW":
             text = gate.words(self.serving.policy, judgement.decision, texts[-1], judgement.id, contract)
             return Chat(judgement, text, None)

@@ -21,6 +21,7 @@ def promote(parts: Parts, release: str | None = None, by: str = "operator") -> P
             fell short, or something else serves than what it was compared with; a release that has served before may always come back.
         ShelfError: when it is missing or its files have changed.
     """
+    _check_duties(parts, by)
     name = release or _newest(parts)
     folder, baked = parts.shelf.release(name)
     tagged = parts.shelf.digest_of("releases", folder)
@@ -40,6 +41,7 @@ def rollback(parts: Parts, by: str = "operator") -> Promotion:
         ConflictError: when nothing served before.
         ShelfError: when the earlier release is no longer whole.
     """
+    _check_duties(parts, by)
     now = views.serving(parts.ledger)
     earlier = _before(parts, now.release) if now else None
     if now is None or earlier is None:
@@ -48,6 +50,19 @@ def rollback(parts: Parts, by: str = "operator") -> Promotion:
         )
     _, baked = parts.shelf.release(earlier)
     return _record(parts, earlier, now.release, baked.proof, True, by)
+
+
+def all_promotions(parts: Parts) -> list[Promotion]:
+    """Every promotion and rollback, oldest first."""
+    return views.promotions(parts.ledger)
+
+
+def _check_duties(parts: Parts, by: str) -> None:
+    """Where duties are separate, who filed a correction has a stake in what learnt from it."""
+    if parts.settings.separate_duties == "on" and by in views.correctors(parts.ledger):
+        raise ConflictError(
+            f"Duties are separate, and {by} has filed corrections.", "Let somebody else promote."
+        )
 
 
 def _before(parts: Parts, release: str) -> str | None:

@@ -23,6 +23,7 @@ from ..tasks import gate
 from ..tasks.scope import Scope
 from ..train.batches import score_examples
 from ..train.fit import load_adapted, load_base
+from .certificate import certificate_of, in_force
 from .corrections import filed
 from .finetune import base_folder, data_digest, read_split, training_examples
 from .making import making
@@ -48,7 +49,7 @@ class Scores:
 
 @making
 def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Proof:
-    """Prove an adapter, the newest by default, and write the proof into the ledger, passed or not.
+    """Prove an adapter, the newest by default, and write the proof and its certificate into the ledger, passed or not.
 
     Calibration and hold-out are the gathered ones plus reviewed corrections that were never trained on. The serving model is scored on the same rows.
 
@@ -82,6 +83,9 @@ def kept_proof(parts: Parts, adapter: str) -> Proof | None:
         whole = json.loads(_file(parts, proof.id).read_bytes())
     except (OSError, ValueError):
         return None
+    shown = views.certificate(parts.ledger, adapter)
+    if shown is None or shown.data != proof.data or (shown.policy, shown.contracts) != in_force(parts):
+        return None
     bounds = (whole["threshold"]["alpha"], whole["threshold"]["confidence"])
     same = digest_json(whole) == proof.report and bounds == (settings.alpha, settings.confidence)
     return proof if same and proof.data == digest_json(_digests(gather_splits(parts))) else None
@@ -94,6 +98,11 @@ def _file(parts: Parts, proof: str) -> Path:
 
 def _digests(splits: Mapping[str, Sequence[Example]]) -> dict[str, str]:
     return {name: data_digest(rows) for name, rows in splits.items()}
+
+
+def data_of(splits: Mapping[str, Sequence[Example]]) -> str:
+    """The digest of a proof's data."""
+    return digest_json(_digests(splits))
 
 
 def _newest(parts: Parts) -> Any:
@@ -263,5 +272,8 @@ def _record(
         report=digest_json(whole),
         data=digest_json(data),
     )
-    parts.ledger.append([record])
+    about = (candidate, identity, digest_json(data))
+    rows = mine.splits["calibration"]
+    shown = certificate_of(parts, rows, mine.calibration.temperature, mine.threshold, about)
+    parts.ledger.append([record, shown])
     return record

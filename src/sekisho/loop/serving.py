@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,9 +16,10 @@ from ..core.canonical import new_id, utc_now
 from ..core.errors import ConflictError, SekishoError, ShelfError
 from ..core.records import Contract, Policy, Stamp
 from ..ledger import views
-from ..shelf import Release
+from ..shelf import Release, read_release
 from ..tasks.policy import document_digest, policy_of
 from ..tasks.scope import Scope
+from .certificate import certified
 from .entries import Serving
 from .judge import Judge
 from .parts import Parts
@@ -77,13 +79,15 @@ async def start_serving(parts: Parts) -> Serving:
     scope = await asyncio.to_thread(lambda: _scope(folder).reader())
     engine = await asyncio.to_thread(parts.engine_for, folder, release)
     await engine.start()
+    shown = await asyncio.to_thread(certified, parts, release)
     return Serving(
         engine=engine,
         stamp=stamp_of(parts, promotion.release, release, engine.info.engine),
         policy=policy_of(parts.policy_document),
         temperatures=release.temperatures,
-        threshold=release.threshold,
+        threshold=max(release.threshold, shown.threshold),
         scope=scope,
+        certified=shown,
     )
 
 
@@ -120,6 +124,7 @@ class PromotionWatch:
         self.problem: str | None = None
         self._failed: str | None = None
         self._failures, self._not_before = 0, 0.0
+        self._certificate = -1
 
     def start(self) -> None:
         """Begin to watch, in the running event loop."""
@@ -152,6 +157,8 @@ class PromotionWatch:
         promotion = await asyncio.to_thread(views.serving, self._parts.ledger)
         if promotion is None or promotion.release == self._judge.serving.stamp.model_digest:
             self.problem = self._failed = None
+            if promotion is not None:
+                await self._renew(promotion.release)
             return False
         if promotion.release == self._failed and time.monotonic() < self._not_before:
             return False
@@ -167,6 +174,21 @@ class PromotionWatch:
         self._old.add(task)
         task.add_done_callback(self._old.discard)
         return True
+
+    async def _renew(self, tagged: str) -> None:
+        """Take up a new certificate of what serves."""
+        newest = await asyncio.to_thread(
+            self._parts.ledger.entries, kind="certificate", limit=1, newest_first=True
+        )
+        seq = newest[0].seq if newest else 0
+        if seq == self._certificate:
+            return
+        folder = self._parts.shelf.get("releases", tagged)
+        release = await asyncio.to_thread(read_release, folder)
+        shown = await asyncio.to_thread(certified, self._parts, release)
+        tau = max(release.threshold, shown.threshold)
+        self._judge.serving = replace(self._judge.serving, certified=shown, threshold=tau)
+        self._certificate = seq
 
     def _put_off(self, release: str) -> None:
         """Try a release again later, each time twice as late; another release is tried at once."""

@@ -8,7 +8,7 @@ less than their number says; the bound takes that into account (`bounds.grouped_
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -108,6 +108,45 @@ def choose(
     tau = held[-1].tau if held else NOTHING
     why = _why_chosen(held[-1], alpha, confidence) if held else _why_not(table[0], alpha, confidence)
     return Threshold(tau, bool(held), alpha, confidence, per_stratum, why, tuple(table))
+
+
+def feasible(groups: Sequence[int], alpha: float, confidence: float = CONFIDENCE) -> bool:
+    """Whether unsafe calibration cases in groups of these sizes could keep the bound at all: with no miss among them.
+
+    Known before anything is trained: it depends on the labels alone.
+    """
+    sizes = tuple((0, size) for size in groups)
+    return bool(sizes) and grouped_upper_bound(sizes, confidence) <= alpha
+
+
+def by_domain(
+    rows: Sequence[Scored],
+    temperature: float,
+    tau: float,
+    alpha: float,
+    confidence: float = CONFIDENCE,
+    unsafe: Sequence[Decision] = ("DENY",),
+) -> dict[str, dict[str, float]]:
+    """Return misses, cases and upper bound of the unsafe rows of each domain at a chosen threshold, where they are enough that `alpha` could hold.
+
+    Each bound speaks of its domain by itself, at `confidence`; that all hold at once is less sure.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        if row.label in unsafe:
+            places[group_of(row, "domain")].append(i)
+    allowed = released(rows, temperature, tau) == ALLOW
+    found = {}
+    for name, rows_of in sorted(places.items()):
+        sizes = Counter[str | int](rows[j].group or j for j in rows_of)
+        if feasible(tuple(sizes.values()), alpha, confidence):
+            bound = _bound([rows[j] for j in rows_of], allowed[rows_of], confidence)
+            found[name] = {
+                "misses": float(allowed[rows_of].sum()),
+                "cases": float(len(rows_of)),
+                "bound": bound,
+            }
+    return found
 
 
 def _strata(rows: Sequence[Scored], unsafe: Sequence[Decision], per_stratum: bool) -> dict[str, list[int]]:

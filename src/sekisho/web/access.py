@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import math
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -13,14 +14,18 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .. import metrics
+from ..core.access import EVERYTHING, Caller, secret_digest
 from ..core.canonical import new_id
-from ..core.errors import AccessError, HostError, SekishoError
+from ..core.errors import AccessError, HostError, OverloadedError, ScopeError, SekishoError
+from ..loop.keys import Ring
 from .errors import render, unexpected
+from .scopes import OPEN, wanted
 
 REQUEST_ID = "x-typesafe-request-id"
 """Header of every answer; judgements carry the same id as their link `request`."""
-_OPEN = frozenset({"/healthz"})
-"""Paths that need no token: a supervisor has none."""
+_ANYBODY = Caller(None, None, EVERYTHING)
+"""Who comes with a bearer token of the settings, or by loopback where none is asked for."""
 
 _log = logging.getLogger("sekisho.web")
 
@@ -29,12 +34,15 @@ class Door:
     """ASGI middleware around the whole app.
 
     Args:
-        tokens: bearer tokens; with none, only clients that call this machine by a loopback name come in, and no page of another site.
+        tokens: bearer tokens of the settings; each opens everything.
+        ring: the API keys. While there is no token and there never was a key, only clients that call this machine by a loopback name
+            come in, and no page of another site.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, tokens: Sequence[str], ring: Ring) -> None:
         self._app = app
         self._tokens = [_digest(t.encode("utf-8")) for t in tokens]
+        self._ring = ring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -44,7 +52,8 @@ class Door:
         request_id = scope.setdefault("state", {})["request_id"] = new_id("req")
         reply = _Reply(send, request_id)
         try:
-            self.check(Headers(scope=scope), scope["path"])
+            await self._ring.refresh()
+            scope["state"]["caller"] = self.check(Headers(scope=scope), scope["method"], scope["path"])
             await self._app(scope, receive, reply)
         except ClientDisconnect:
             return
@@ -55,21 +64,51 @@ class Door:
             if not reply.started:
                 await unexpected(request_id, scope["path"])(scope, receive, reply)
 
-    def check(self, headers: Headers, path: str) -> None:
-        """Raise AccessError for a missing or wrong token, HostError for a name or an origin that is not ours."""
-        if not self._tokens:
-            _check_host(headers)
-        elif path not in _OPEN and not self._knows(headers.get("authorization", "")):
-            raise AccessError(
-                "The bearer token is missing or wrong.", "Send Authorization: Bearer and a token."
-            )
+    def check(self, headers: Headers, method: str, path: str) -> Caller:
+        """Return who comes in.
 
-    def _knows(self, authorization: str) -> bool:
-        """Whether the header holds a token; it takes as long for a wrong one as for a right one."""
+        Raises:
+            AccessError: for a missing or wrong token or key; HostError for a name or an origin that is not ours.
+            ScopeError: for a key that may not do this; OverloadedError for one that asks too often.
+        """
+        if not self._tokens and not self._ring.ever:
+            _check_host(headers)
+            return _ANYBODY
+        if path in OPEN:
+            return Caller(None, None, frozenset())
+        caller = self._caller(headers.get("authorization", ""))
+        if caller is None:
+            raise _refused("token", AccessError("The API key or token is missing or wrong.", _SEND))
+        if not caller.may(needed := wanted(method, path)):
+            what = f"This key may not {method} {path}."
+            raise _refused("scope", ScopeError(what, f"It needs the scope {' or '.join(sorted(needed))}."))
+        if seconds := self._ring.wait(caller):
+            what, do = "This key asks too often.", f"It may ask {caller.per_minute} times a minute."
+            raise _refused("rate", OverloadedError(what, do, math.ceil(seconds)))
+        return caller
+
+    def _caller(self, authorization: str) -> Caller | None:
+        """Whose token or key the header holds; it takes as long for a wrong token as for a right one.
+
+        Keys are looked up by digest: what the time of that tells is about a digest, from which nobody gets back to a key.
+        """
         scheme, _, token = authorization.partition(" ")
-        given = _digest(token.strip().encode("latin-1", "replace"))
+        if scheme.lower() != "bearer":
+            return None
+        raw = token.strip().encode("latin-1", "replace")
+        given = _digest(raw)
         found = [hmac.compare_digest(given, known) for known in self._tokens]
-        return scheme.lower() == "bearer" and any(found)
+        if any(found):
+            return _ANYBODY
+        return self._ring.find(secret_digest(raw.decode("utf-8", "replace")))
+
+
+_SEND = "Send Authorization: Bearer and a key."
+
+
+def _refused(why: str, error: SekishoError) -> SekishoError:
+    metrics.ACCESS_REFUSED.labels(why).inc()
+    return error
 
 
 class _Reply:
@@ -93,7 +132,8 @@ def _check_host(headers: Headers) -> None:
     host = headers.get("host", "")
     if not _is_loopback(host):
         raise HostError(
-            f"The host {host!r} is not this machine.", "Use 127.0.0.1 or localhost, or set `tokens`."
+            f"The host {host!r} is not this machine.",
+            "Use 127.0.0.1 or localhost, or make an API key with `sekisho keys make`.",
         )
     origin = headers.get("origin")
     if origin is not None and urlsplit_netloc(origin) != host.lower():

@@ -17,14 +17,18 @@ from starlette.exceptions import HTTPException
 
 from ..core.errors import ConflictError, SekishoError
 from ..core.settings import Settings
+from ..loop.attend import attend, seal_egress
+from ..loop.escalations import sweep
 from ..loop.judge import Judge
+from ..loop.keys import Ring, require_keys
 from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
-from . import errors, health, judgements, lanes, openai_api, systemone_api
+from . import errors, escalations_api, health, judgements, keys_api, lanes, openai_api, systemone_api
 from .access import Door
 from .desk import Desk
+from .scopes import describe
 
 _DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""
@@ -50,9 +54,13 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook())
         app.state.desk = desk
         desk.watch.start()
+        beside = [asyncio.create_task(work(parts)) for work in (sweep, attend)]
         try:
             yield
         finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await desk.retries.close()
             await desk.watch.stop()
 
@@ -70,12 +78,14 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             "auto_configure": False,
         },
     )
-    for router in (systemone_api.router, openai_api.router, judgements.router, lanes.router, health.router):
-        app.include_router(router)
+    for room in (systemone_api, openai_api, judgements, escalations_api, keys_api, lanes, health):
+        app.include_router(room.router)
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)
     app.add_exception_handler(HTTPException, errors.on_http)
-    app.add_middleware(Door, tokens=parts.settings.token_list())
+    app.add_middleware(Door, tokens=parts.settings.token_list(), ring=Ring(parts))
+    undescribed = app.openapi
+    app.openapi = lambda: describe(undescribed())  # type: ignore[method-assign]
     return app
 
 
@@ -86,13 +96,15 @@ def serve(settings: Settings, ready: Callable[[str], None] | None = None) -> Non
         ready: is told the address once requests are answered; None prints it.
 
     Raises:
-        ConflictError: when nothing is promoted, or the port is taken.
+        ConflictError: when nothing is promoted, the port is taken, or others could reach it and there is no API key.
         SekishoError: when the house cannot be opened or the engine does not start.
     """
     set_up_log(settings.log_level)
     listener = bind(settings.host, settings.port)
     house = build(settings)
     try:
+        require_keys(house)
+        seal_egress(house)
         asyncio.run(_serve(house, listener, ready or _say))
     finally:
         listener.close()
@@ -115,9 +127,11 @@ async def _serve(parts: Parts, listener: socket.socket, ready: Callable[[str], N
         server_header=False,
         proxy_headers=False,
         lifespan="on",
+        ssl_certfile=parts.settings.tls_cert,
+        ssl_keyfile=parts.settings.tls_key,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
-    server = _Server(config, lambda: ready(_address(listener)))
+    server = _Server(config, lambda: ready(_address(listener, bool(config.ssl_certfile))))
     before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
     try:  # uvicorn raises the signal again after its stop, and this process has a ledger to close
         await server.serve(sockets=[listener])
@@ -156,9 +170,9 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(listener: socket.socket) -> str:
+def _address(listener: socket.socket, tls: bool) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _say(address: str) -> None:

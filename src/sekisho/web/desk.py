@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from ..core.access import Caller
 from ..core.errors import InputError, NotFoundError
 from ..loop.judge import Judge
 from ..loop.parts import Parts
@@ -61,3 +62,19 @@ def request_id(request: Request) -> str:
     """The id the door gave a request."""
     given: str = request.state.request_id
     return given
+
+
+def caller_of(request: Request) -> Caller:
+    """Whom the door let in."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def links_of(caller: Caller) -> dict[str, str]:
+    """The link by which a judgement remembers whose request it was; none without an API key."""
+    return {"key": caller.key} if caller.key else {}
+
+
+def name_of(caller: Caller, said: str | None) -> str:
+    """The name written into the ledger: the API key's, which nobody can choose; without a key what the client says."""
+    return caller.name or ("operator" if said is None else said)

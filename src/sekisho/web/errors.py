@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.responses import Response
 
 from ..core.errors import AccessError, HostError, InputError, OverloadedError, SekishoError
 
+_log = logging.getLogger("sekisho.web")
 _OPENAI = ("/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models")
 """Routes whose clients expect OpenAI's error object; every other route speaks System One's."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -25,7 +27,9 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
 
 
 def render(error: SekishoError, path: str) -> Response:
-    """Answer with an error of the house."""
+    """Answer with an error of the house. One that is the house's own fault is also logged, and so reaches the system's log."""
+    if error.http_status >= 500:
+        _log.error("%s: %s", path, error)
     headers = {}
     if isinstance(error, OverloadedError):
         headers["retry-after"] = str(error.retry_after)

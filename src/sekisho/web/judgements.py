@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import ValidationError
 from starlette.responses import Response
 
-from ..core.errors import InputError, NotFoundError
+from ..core.errors import NotFoundError
 from ..core.gate_prompt import DEFAULT_CONTRACT
-from ..core.question import Frozen
 from ..loop.correct import correct
 from ..loop.parts import Parts
 from .access import REQUEST_ID
-from .bodies import read_object
-from .desk import desk_of, request_id
+from .desk import caller_of, desk_of, links_of, name_of, request_id
 from .errors import json_response
+from .forms import read_form
 from .lanes import lane_of
 from .schemas import (
     ERRORS,
@@ -31,8 +29,6 @@ from .schemas import (
     body_of,
 )
 from .waiting import unless_gone
-
-F = TypeVar("F", bound=Frozen)
 
 router = APIRouter(tags=["Judgements"])
 
@@ -56,11 +52,11 @@ _CORRECTIONS = 1000
 async def gate(request: Request) -> Response:
     """Judge a text."""
     desk = desk_of(request)
-    _, body = await read_object(request, desk.body_limit)
-    asked = _read(GateRequest, body)
-    links = {"request": request_id(request)}
+    asked = await read_form(request, desk.body_limit, GateRequest)
+    caller = caller_of(request)
+    links = {"request": request_id(request), **links_of(caller)}
     _, lane = lane_of(request)
-    judging = desk.judge.gate(asked.text, asked.contract or DEFAULT_CONTRACT, links, lane)
+    judging = desk.judge.gate(asked.text, asked.contract or DEFAULT_CONTRACT, links, lane, caller.clearance)
     j = await unless_gone(request, judging)
     answer = GateAnswer(
         id=j.id,
@@ -114,17 +110,16 @@ async def get_judgement(
     status_code=201,
     summary="File a correction",
     description="The right option of a judgement, in a person's view, and why. "
-    "The machine's own answer as `label` says: reviewed and right. A later correction of the same judgement overrules an earlier one.",
+    "The machine's own answer as `label` says: reviewed and right. A later correction of the same judgement overrules an earlier one. With an API key, `by` is the key's name.",
     responses={201: {"model": CorrectionFiled, "description": "Filed, and durable in the ledger."}, **ERRORS},
     openapi_extra=body_of(CorrectionRequest),
 )
 async def file_correction(request: Request) -> Response:
     """File a correction."""
     desk = desk_of(request)
-    _, body = await read_object(request, desk.body_limit)
-    said = _read(CorrectionRequest, body)
-    ledger = desk.parts.ledger
-    filed = await asyncio.to_thread(correct, ledger, said.judgement, said.label, said.reason, said.by)
+    said = await read_form(request, desk.body_limit, CorrectionRequest)
+    by, ledger = name_of(caller_of(request), said.by), desk.parts.ledger
+    filed = await asyncio.to_thread(correct, ledger, said.judgement, said.label, said.reason, by)
     return json_response(filed.model_dump(mode="json"), 201)
 
 
@@ -176,18 +171,3 @@ def _found(parts: Parts, id: str) -> dict[str, Any]:
         **({} if kept is None else {"kept": kept}),
         "corrections": [{"seq": e.seq, **e.body} for e in filed],
     }
-
-
-def _read(form: type[F], body: dict[str, Any]) -> F:
-    """Read one of our own request forms; these know all their fields.
-
-    Raises:
-        InputError: with the place of the first thing wrong.
-    """
-    try:
-        return form.model_validate(body, strict=True)
-    except ValidationError as e:
-        first = e.errors()[0]
-        raise InputError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}.", "", ("body", *first["loc"])
-        ) from None

@@ -19,7 +19,7 @@ from ..loop.judge import Chat
 from . import errors
 from .bodies import read_object
 from .chat_form import ChatForm, read_chat
-from .desk import ALIAS, desk_of
+from .desk import ALIAS, caller_of, desk_of, links_of
 from .lanes import lane_of
 from .schemas import ERRORS, ChatAnswer, ChatRequest, ModelList, body_of
 from .waiting import EventStream, unless_gone
@@ -49,7 +49,10 @@ async def chat_completions(request: Request) -> Response:
     form = read_chat(body, desk.judge.serving.engine.info.context)
     model, lane = lane_of(request, form.model)
     desk.require_model(model)
-    judging = desk.judge.chat(form.messages, form.sampling, form.contract, lane)
+    caller = caller_of(request)
+    judging = desk.judge.chat(
+        form.messages, form.sampling, form.contract, lane, links_of(caller), caller.clearance
+    )
     chat = await unless_gone(request, judging)
     answer = Answer(chat.judgement)
     if form.stream:

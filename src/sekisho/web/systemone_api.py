@@ -14,7 +14,7 @@ from ..loop.answers import wire_answer
 from . import questions
 from .access import REQUEST_ID
 from .bodies import read_object
-from .desk import Desk, desk_of, request_id
+from .desk import Desk, caller_of, desk_of, links_of, request_id
 from .errors import json_response
 from .lanes import lane_of
 from .schemas import ERRORS, SystemOneAnswer, SystemOneRequest, body_of
@@ -42,16 +42,19 @@ async def systemone(request: Request) -> Response:
     mine = request_id(request)
 
     async def work(repeats: str | None) -> dict[str, Any]:
-        links = {"request": mine, **({"retry_of": repeats} if repeats else {})}
-        return await _answer(desk, asked, links, lane)
+        links = {"request": mine, **links_of(caller_of(request))}
+        links |= {"retry_of": repeats} if repeats else {}
+        return await _answer(desk, asked, links, lane, caller_of(request).clearance)
 
     run = desk.retries.run(_key(request, raw), mine, _is_retry(request), work)
     first, answer = await unless_gone(request, run)
     return json_response(answer, headers={REQUEST_ID: first})
 
 
-async def _answer(desk: Desk, asked: questions.Request, links: dict[str, str], lane: Lane) -> dict[str, Any]:
-    judgements = await desk.judge.ask(asked.state, asked.asked, links, lane)
+async def _answer(
+    desk: Desk, asked: questions.Request, links: dict[str, str], lane: Lane, level: str | None
+) -> dict[str, Any]:
+    judgements = await desk.judge.ask(asked.state, asked.asked, links, lane, level)
     answers = {
         a.name: wire_answer(a.question, a.shown, j) for a, j in zip(asked.asked, judgements, strict=True)
     }

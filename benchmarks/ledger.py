@@ -1,0 +1,160 @@
+"""What durability costs: group commit beside one commit a row, verification, the size of proofs, what an entry adds to a judgement.
+
+    python benchmarks/ledger.py [--rows N] [--entries N] [--proof-entries N]
+
+All in one run on one disk, every commit with `synchronous=FULL`. **Group commit**: 32 threads append one judgement each, again and again,
+and go on when it is durable. **Single rows** is the same file format, the same 32 threads and the same records, but a lock around each
+append, so that every record is a transaction of its own: what a ledger without group commit does. **Verification** is the full audit of
+`sekisho audit verify` beside a bare walk of the chain. Proof sizes are of the compact form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+from sekisho.core.canonical import new_id, utc_now
+from sekisho.core.records import Judgement, Stamp
+from sekisho.ledger import checkpoint
+from sekisho.ledger.chain import Head, entry_digest
+from sekisho.ledger.signing import Signer
+from sekisho.ledger.store import Ledger
+from sekisho.loop.evidence import compact_form
+
+WRITERS = 32
+_STAMP = Stamp(engine="bench", model="none", model_digest="sha256:0")
+_PAGE = 10_000
+
+
+def record() -> Judgement:
+    """A judgement of ordinary size."""
+    p = {"ALLOW": 0.91, "DENY": 0.02, "ESCALATE": 0.07}
+    return Judgement(
+        id=new_id("jdg"),
+        at=utc_now(),
+        task="gate",
+        type="choice",
+        probabilities=p,
+        raw=p,
+        decision="ALLOW",
+        stamp=_STAMP,
+    )
+
+
+def append_rate(path: Path, rows: int, alone: bool) -> float:
+    """Records a second of 32 writers; `alone` gives each record a transaction of its own."""
+    guard = threading.Lock() if alone else nullcontext()
+
+    def work(ledger: Ledger) -> None:
+        for _ in range(rows // WRITERS):
+            made = record()
+            with guard:
+                ledger.append([made])
+
+    with Ledger.open(path) as ledger:
+        threads = [threading.Thread(target=work, args=(ledger,)) for _ in range(WRITERS)]
+        start = time.perf_counter()
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        return rows // WRITERS * WRITERS / (time.perf_counter() - start)
+
+
+def fill(ledger: Ledger, entries: int) -> None:
+    """Append many records, a page a transaction."""
+    while (have := ledger.count()) < entries:
+        ledger.append([record() for _ in range(min(_PAGE, entries - have))])
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds that work takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def bare_walk(ledger: Ledger) -> None:
+    """Only digests and links, as a plain hash chain is verified."""
+    head = Head(0, "sha256:" + "0" * 64)
+    with ledger.snapshot() as db:
+        for seq, kind, id, at, body, prev, tag in db.execute(
+            "SELECT seq, kind, id, at, body, prev, digest FROM entries ORDER BY seq"
+        ):
+            if prev != head.digest or entry_digest(seq, kind, id, at, body.encode(), prev) != tag:
+                raise SystemExit(f"entry {seq} is wrong")
+            head = Head(seq, tag)
+
+
+def one_client(path: Path, rows: int) -> list[float]:
+    """Milliseconds of each append with content, by one client."""
+    found = []
+    with Ledger.open(path) as ledger:
+        for _ in range(rows):
+            start = time.perf_counter()
+            sealed = ledger.seal({"requests": ["May I show a patient's record to her employer?"]})
+            ledger.append([record().model_copy(update={"content": sealed.digest})], [sealed])
+            found.append(1000 * (time.perf_counter() - start))
+    return sorted(found)
+
+
+def proof_bytes(ledger: Ledger, folder: Path) -> int:
+    """The largest of some compact proofs."""
+    checkpoint.take(ledger, Signer.open(folder / "key.pem"), None)
+    size = ledger.count() - 1
+    ids = [ledger.entries(after=seq, limit=1)[0].id for seq in {0, size // 2, size // 3, size - 1}]
+    return max(len(json.dumps(compact_form(checkpoint.prove(ledger, i)), separators=(",", ":"))) for i in ids)
+
+
+def measure(folder: Path, rows: int, entries: int, proof_entries: int) -> dict[str, float]:
+    """Every figure by name."""
+    single = append_rate(folder / "single.sqlite", max(WRITERS, rows // 10), True)
+    group = append_rate(folder / "group.sqlite", rows, False)
+    found = {"single rows/s": single, "group rows/s": group, "times faster": group / single}
+    with Ledger.open(folder / "many.sqlite") as ledger:
+        fill(ledger, entries)
+        found["bare walk entries/s"] = entries / timed(lambda: bare_walk(ledger))
+        found["verification entries/s"] = entries / timed(ledger.verify)
+        fill(ledger, proof_entries)
+        found["proof bytes"] = proof_bytes(ledger, folder)
+    latencies = one_client(folder / "one.sqlite", max(20, rows // 20))
+    found["one client p50 ms"] = statistics.median(latencies)
+    found["one client p99 ms"] = latencies[int(len(latencies) * 0.99)]
+    return found
+
+
+TARGETS: dict[str, tuple[str, float]] = {
+    "times faster": (">=", 10.0),
+    "verification entries/s": (">=", 200_000.0),
+    "proof bytes": ("<=", 1024.0),
+    "one client p50 ms": ("<=", 2.0),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print every figure, and beside it the target where there is one."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rows", type=int, default=6400)
+    parser.add_argument("--entries", type=int, default=200_000)
+    parser.add_argument("--proof-entries", type=int, default=1_000_000)
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder), given.rows, given.entries, given.proof_entries)
+    for name, value in found.items():
+        sign, target = TARGETS.get(name, ("", 0.0))
+        held = not sign or (value >= target if sign == ">=" else value <= target)
+        told = f"{sign} {target:g} {'' if held else 'FALLS SHORT'}" if sign else ""
+        print(f"{name:<24} {value:>12,.2f}  {told}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
