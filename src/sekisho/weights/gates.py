@@ -6,18 +6,17 @@ has wrapped the model: then both branches, W x and B A x, see the rotated input,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputError
+from .families import OUTPUT, attentions, require_attentions
 from .rotation import BLOCK, PARAMETERS, apply_blocks, rotation
 
-_PROJECTION = "o_proj"
 _GATE = "rotation_gate"
-_PEFT_PREFIX = "base_model.model."
 
 
 class RotationGate(nn.Module):
@@ -55,28 +54,22 @@ def install_gates(model: nn.Module) -> list[str]:
         Names of the gated attention modules, without PEFT's prefix.
 
     Raises:
-        InputError: when no attention with an `o_proj` was found, gates are there already, or blocks do not fit.
+        InputError: when no attention was found (`families.require_attentions` says what was looked for), gates are there already, or blocks do not fit.
     """
-    found = list(_attentions(model))
-    if not found:
-        raise InputError(
-            f"{type(model).__name__} has no attention module with a linear `{_PROJECTION}` and a `head_dim`.",
-            "Use a base of the Phi-3, Llama, Mistral or Qwen family.",
-        )
-    if any(hasattr(attention, _GATE) for _, attention in found):
+    found = require_attentions(model)
+    if any(hasattr(a.module, _GATE) for a in found):
         raise InputError("The model has gates already.", "Remove them first.")
-    for _, attention in found:
-        projection = attention.get_submodule(_PROJECTION)
-        features = int(projection.in_features)  # type: ignore[arg-type]
-        gate = RotationGate(features, int(attention.head_dim), _device(projection))  # type: ignore[arg-type]
-        attention.add_module(_GATE, gate)
+    for attention in found:
+        projection = attention.module.get_submodule(OUTPUT)
+        gate = RotationGate(attention.features, attention.head_dim, _device(projection))
+        attention.module.add_module(_GATE, gate)
         projection.register_forward_pre_hook(gate.on_input)
-    return [name for name, _ in found]
+    return [attention.name for attention in found]
 
 
 def remove_gates(model: nn.Module) -> int:
     """Take every gate off without folding it; return how many there were."""
-    gated = [attention for _, attention in _attentions(model) if hasattr(attention, _GATE)]
+    gated = [a.module for a in attentions(model) if hasattr(a.module, _GATE)]
     for attention in gated:
         for module in attention.modules():
             for key in [k for k, hook in module._forward_pre_hooks.items() if _is_gate_hook(hook)]:
@@ -92,11 +85,11 @@ def gates(model: nn.Module) -> dict[str, RotationGate]:
         InputError: when LoRA was wrapped around a gated layer, so that its branch would not see the rotation.
     """
     found: dict[str, RotationGate] = {}
-    for name, attention in _attentions(model):
-        gate = getattr(attention, _GATE, None)
+    for attention in attentions(model):
+        name, gate = attention.name, getattr(attention.module, _GATE, None)
         if gate is None:
             continue
-        projection = attention.get_submodule(_PROJECTION)
+        projection = attention.module.get_submodule(OUTPUT)
         if not any(_is_gate_hook(hook) for hook in projection._forward_pre_hooks.values()):
             raise InputError(f"The gate of {name} lies inside its LoRA layer.", "Install gates after PEFT.")
         found[name] = gate
@@ -129,17 +122,6 @@ def load_gate_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, gate in installed.items():
             gate.params.copy_(state[name])
-
-
-def _attentions(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, module in model.named_modules():
-        projection = getattr(module, _PROJECTION, None)
-        if (
-            isinstance(projection, nn.Module)
-            and hasattr(projection, "in_features")
-            and hasattr(module, "head_dim")
-        ):
-            yield name.removeprefix(_PEFT_PREFIX), module
 
 
 def _is_gate_hook(hook: Any) -> bool:
