@@ -70,7 +70,7 @@ def llama(**changes):
     return trained_size(LlamaForCausalLM(LlamaConfig(**shape | changes)), 2)
 
 
-def gated(model, targets=PHI3_LORA, gate_size=0.3, seed=3):
+def gated(model, targets=PHI3_LORA, gate_size=0.3, seed=3, form=None):
     """The model with LoRA and gates, both away from their start."""
     model.requires_grad_(False)
     wrapped = (
@@ -78,7 +78,7 @@ def gated(model, targets=PHI3_LORA, gate_size=0.3, seed=3):
         if targets
         else model
     )
-    install_gates(wrapped)
+    install_gates(wrapped, form)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for name, p in wrapped.named_parameters():

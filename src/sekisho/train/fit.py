@@ -24,7 +24,7 @@ from ..core.prompt import END
 from ..core.question import Example
 from ..weights.adapter import load_adapter
 from ..weights.families import load_model, lora_targets
-from ..weights.gates import gate_parameters, install_gates
+from ..weights.gates import GateForm, gate_parameters, install_gates
 from .batches import Collator, DecisionRows, half_precision, option_logits
 from .checkpoints import WallClockSaves, newest_checkpoint
 from .losses import decision_loss, pet_loss, pet_weight
@@ -74,7 +74,7 @@ def attach(model: Any, recipe: Finetune) -> Any:
         ),
     )
     if recipe.gates:
-        install_gates(adapted)
+        install_gates(adapted, GateForm(triality=recipe.triality, shared=recipe.shared_gates))
     return adapted
 
 

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from ..core.errors import BakeError, InputError
 from ..core.question import Frozen
+from .families import OUTPUT
 from .gates import gates
-from .rotation import apply_blocks, orthogonality_error, rotation
+from .rotation import apply_blocks, orthogonality_error
 
 MAX_LOGIT_DIFFERENCE = 1e-5
 MAX_KL = 1e-6
@@ -90,9 +91,7 @@ def bake(model: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[Any, Bak
         InputError: when LoRA was wrapped around a gated layer.
     """
     inner = _unwrapped(model)
-    rotations = {
-        f"{name}.o_proj": rotation(gate.params.detach().double().cpu()) for name, gate in gates(inner).items()
-    }
+    rotations = {f"{name}.{OUTPUT}": gate.exact_rotations() for name, gate in gates(inner).items()}
     weights: dict[str, Tensor] = {}
     folds: dict[str, Fold] = {}
     for name, module in inner.named_modules():
