@@ -125,7 +125,12 @@ TABLE: tuple[Spec, ...] = (
     Spec("home", _path, _default_home, "Folder of all state: ledger, shelf, runs."),
     Spec("share", _path, _default_share, "Folder with the bundled data, models and recipes."),
     Spec("engine", _choice("llamacpp", "torch", "fake"), "llamacpp", "Which engine answers."),
-    Spec("weights", _choice("f16", "q8_0"), "f16", "Which exported file the llamacpp engine serves."),
+    Spec(
+        "weights",
+        _choice("f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"),
+        "f16",
+        "Which exported file the llamacpp engine serves.",
+    ),
     Spec("host", _text, "127.0.0.1", "Address the server binds; anything but loopback needs `tokens`."),
     Spec("port", _whole(0, 65535), 8000, "Port the server binds; 0 takes a free one."),
     Spec(

@@ -133,10 +133,5 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32, **more: Any) ->
         raise ShelfError(f"{folder} holds no model that can be loaded: {e}.", "Check `gate_model`.") from e
 
 
-def text_config(config: Any) -> Any:
-    """The configuration of the language part: a vision-language model keeps it inside its own."""
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
-
-
 def _has(module: nn.Module, names: Sequence[str]) -> bool:
     return all(isinstance(getattr(module, name, None), nn.Module) for name in names)
