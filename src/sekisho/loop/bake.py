@@ -21,7 +21,8 @@ from ..train.pretrain import fast_tokenizer
 from ..train.tokenizer import decision_ids
 from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
-from .exporting import export_all
+from ..weights.gauge import apply_gauge, gauge_trial
+from .exporting import export_all, quantiser_is_there
 from .finetune import base_folder, read_split
 from .making import making
 from .parts import Parts
@@ -44,8 +45,13 @@ class Baked(Frozen):
 
 
 @making
-def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Baked:
+def bake(
+    parts: Parts, adapter: str | None = None, progress: Progress | None = None, gauge: bool = False
+) -> Baked:
     """Bake the adapter of the newest passing proof, or a named one that has a passing proof.
+
+    Args:
+        gauge: turn values and output projection against each other (`weights.gauge`); the certificate says what that did, used or not.
 
     Raises:
         ConflictError: when there is no passing proof.
@@ -60,7 +66,7 @@ def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = N
     source = parts.shelf.get("adapters", proof.candidate)
     told.step("bake", 0, 3, "fold")
     with parts.shelf.building("releases") as folder:
-        certificate, plain, prompts = _fold(parts, source, folder)
+        certificate, plain, prompts = _fold(parts, source, folder, gauge)
         told.step("bake", 1, 3, "export")
         certificate |= export_all(folder, plain, prompts, whole["calibration"]["temperature"])
         told.step("bake", 2, 3, "keep")
@@ -95,11 +101,16 @@ def passing_proof(parts: Parts, adapter: str | None) -> Proof:
     return proof
 
 
-def _fold(parts: Parts, source: Path, folder: Path) -> tuple[dict[str, Any], Any, list[list[int]]]:
+def _fold(
+    parts: Parts, source: Path, folder: Path, gauge: bool
+) -> tuple[dict[str, Any], Any, list[list[int]]]:
     """Fold, compare end to end over real held-out prompts, and write the plain model folder; return what was found, the model and the prompts."""
     base = base_folder(parts)
     gated, tokenizer = load_adapted(base, source)
     plain, report = fold(gated, torch.float32)
+    trial = gauge_trial(plain) if quantiser_is_there() else {}
+    if gauge:
+        apply_gauge(plain)
     rows = read_split(parts, "holdout")
     chosen = rows[:: max(1, len(rows) // _PROMPTS)][:_PROMPTS]
     prompts = [decision_ids(tokenizer, e.state, e.question) for e in chosen]
@@ -111,6 +122,7 @@ def _fold(parts: Parts, source: Path, folder: Path) -> tuple[dict[str, Any], Any
     certificate = {
         "fold_error": report.max_error,
         "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),
+        "gauge": {"used": gauge, "relative_error": trial},
         "prompts": len(chosen),
         "end_to_end": found.model_dump(),
         "end_to_end_float64": exact.model_dump(),

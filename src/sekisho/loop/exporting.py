@@ -53,6 +53,11 @@ def export_all(
     return {"files": files, "kinds": names, "not_made": not_made}
 
 
+def quantiser_is_there() -> bool:
+    """Whether llama.cpp's quantiser can be reached."""
+    return not _possible()[1]
+
+
 def _possible() -> tuple[tuple[Kind, ...], dict[str, str]]:
     try:
         quantiser()

@@ -74,7 +74,8 @@ def attach(model: Any, recipe: Finetune) -> Any:
         ),
     )
     if recipe.gates:
-        install_gates(adapted, GateForm(triality=recipe.triality, shared=recipe.shared_gates))
+        form = GateForm(triality=recipe.triality, shared=recipe.shared_gates)
+        install_gates(adapted, form, recipe.grouped_gates)
     return adapted
 
 

@@ -138,6 +138,7 @@ class Finetune(Frozen):
         gates: whether SO(8) rotation gates are trained beside LoRA.
         triality: whether three neighbouring blocks are three views of one generator: a third of the gates' parameters.
         shared_gates: whether all layers have one set of generators.
+        grouped_gates: whether gates rotate the fast way: the same rotations, other bits in the last place.
         gate_learning_rate: peak for the gates' generators, which live on another scale than LoRA's matrices.
         label_smoothing: mass spread over the options.
         mix: how often rows of a source are seen in an epoch; 1 where not named. Of 1.5, half of the rows are seen twice, chosen by their ids.
@@ -159,6 +160,7 @@ class Finetune(Frozen):
     gates: bool = True
     triality: bool = Field(False, json_schema_extra=NEWER)
     shared_gates: bool = Field(False, json_schema_extra=NEWER)
+    grouped_gates: bool = Field(False, json_schema_extra=NEWER)
     lora: Lora = Lora()
     pet: Pet = Pet()
     bf16: bool = True

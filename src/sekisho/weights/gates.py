@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.question import Frozen
 from .families import OUTPUT, Attention, attentions, require_attentions
+from .grouped import apply_grouped, fast_rotation
 from .rotation import BLOCK, PARAMETERS, apply_blocks, rotation
 from .triality import VIEWS, three_views
 
@@ -38,6 +39,7 @@ class RotationGate(nn.Module):
 
     Attributes:
         blocks: how many.
+        grouped: whether rotations are made and applied the fast way (`weights.grouped`); the same up to rounding.
         params: `[blocks, 28]`, with triality `[ceil(blocks / 3), 28]`; float32.
     """
 
@@ -50,7 +52,7 @@ class RotationGate(nn.Module):
                 f"Blocks of {BLOCK} do not fit into heads of {head_dim} in {features} features.",
                 f"Use a base whose head size is a multiple of {BLOCK}.",
             )
-        self.blocks, self.triality = features // BLOCK, triality
+        self.blocks, self.triality, self.grouped = features // BLOCK, triality, False
         generators = -(-self.blocks // VIEWS) if triality else self.blocks
         self.params = nn.Parameter(torch.zeros(generators, PARAMETERS, device=device))
 
@@ -61,7 +63,7 @@ class RotationGate(nn.Module):
 
     def rotations(self) -> Tensor:
         """The rotation of each block, `[blocks, 8, 8]`, float32 unless the parameters are float64."""
-        made = rotation(self.coordinates())
+        made = (fast_rotation if self.grouped else rotation)(self.coordinates())
         return made if self.params.dtype == torch.float64 else made.float()
 
     def exact_rotations(self) -> Tensor:
@@ -70,19 +72,20 @@ class RotationGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Rotate `[..., features]`; the rotation is made in float32 and applied in the dtype of `x`."""
-        return apply_blocks(x, self.rotations())
+        return (apply_grouped if self.grouped else apply_blocks)(x, self.rotations())
 
     def on_input(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Pre-hook of the projection. A bound method, so that a deep copy of the model gets the copy of the gate."""
         return (self(args[0]), *args[1:])
 
 
-def install_gates(model: nn.Module, form: GateForm | None = None) -> list[str]:
+def install_gates(model: nn.Module, form: GateForm | None = None, grouped: bool = False) -> list[str]:
     """Put a new gate on the input of every attention `o_proj`, trainable, everything else left as it is.
 
     Args:
         model: a causal LM, or a PEFT model around one.
         form: triality and sharing; a generator for each block of each layer when not given.
+        grouped: rotate the fast way.
 
     Returns:
         Names of the gated attention modules, without PEFT's prefix.
@@ -97,6 +100,7 @@ def install_gates(model: nn.Module, form: GateForm | None = None) -> list[str]:
     if form is not None and form.shared:
         _share(made)
     for attention, gate in zip(found, made, strict=True):
+        gate.grouped = grouped
         attention.module.add_module(_GATE, gate)
         attention.module.get_submodule(OUTPUT).register_forward_pre_hook(gate.on_input)
     return [attention.name for attention in found]
