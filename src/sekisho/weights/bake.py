@@ -19,6 +19,7 @@ from ..core.errors import BakeError, InputError
 from ..core.question import Frozen
 from .families import OUTPUT
 from .gates import gates
+from .grouped import apply_grouped
 from .rotation import apply_blocks, orthogonality_error
 
 MAX_LOGIT_DIFFERENCE = 1e-5
@@ -114,7 +115,7 @@ def fold_rotation(weight: Tensor, blocks: Tensor) -> Tensor:
         blocks: `[n, 8, 8]`.
     """
     # A row w of W times R is Rᵀ applied to w as a column.
-    return apply_blocks(weight, blocks.mT)
+    return apply_grouped(weight, blocks.mT)
 
 
 def compare(
