@@ -29,7 +29,7 @@ class Release(Frozen):
         name: the model's name towards clients.
         base, adapter, recipe, data: tagged digests of what it was made from.
         files: digest of every other file of the folder, by relative name.
-        gguf: relative name of the GGUF file by type (f16, q8_0).
+        gguf: relative name of the GGUF file by type (f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m).
         temperatures: by question type; what the raw log-probabilities are divided by.
         calibration: id of the fitted calibration.
         threshold: least probability of ALLOW at which the gate answers ALLOW by itself.

@@ -37,12 +37,17 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("how", BREAKS)
-def test_a_broken_checkpoint_is_passed_over(tmp_path: Path, how: str) -> None:
+def test_a_broken_checkpoint_is_passed_over_with_a_message(
+    tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
     for step in (10, 20):
         mark_whole(checkpoint(tmp_path, step))
     assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")
+    assert caplog.messages == []
     BREAKS[how](tmp_path / "checkpoint-20")
     assert newest_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    (message,) = caplog.messages
+    assert "checkpoint-20 is not whole" in message
 
 
 def test_a_checkpoint_that_was_never_finished_is_passed_over(tmp_path: Path) -> None:

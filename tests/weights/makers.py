@@ -14,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from sekisho.train.pretrain import fast_tokenizer, new_model
 from sekisho.train.recipe import Architecture, Pretrain
+from sekisho.weights.families import lora_targets
 from sekisho.weights.gates import gate_parameters, install_gates
 
 SENTENCES = (
@@ -27,7 +28,7 @@ PHI3_LORA = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 LLAMA_LORA = ("q_proj", "v_proj", "o_proj", "down_proj")
 
 
-def _trained_size(model, seed):
+def trained_size(model, seed):
     """Weights of the size training gives: logits spread over several nats, norms off 1."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -48,7 +49,7 @@ def phi3(tokenizer, **changes):
         "num_key_value_heads": 2,
         "max_position_embeddings": 512,
     }
-    return _trained_size(
+    return trained_size(
         new_model(Pretrain(name="t", architecture=Architecture(**shape | changes)), tokenizer), 1
     )
 
@@ -66,18 +67,18 @@ def llama(**changes):
         "bos_token_id": 0,
         "eos_token_id": 4,
     }
-    return _trained_size(LlamaForCausalLM(LlamaConfig(**shape | changes)), 2)
+    return trained_size(LlamaForCausalLM(LlamaConfig(**shape | changes)), 2)
 
 
-def gated(model, targets=PHI3_LORA, gate_size=0.3, seed=3):
+def gated(model, targets=PHI3_LORA, gate_size=0.3, seed=3, form=None):
     """The model with LoRA and gates, both away from their start."""
     model.requires_grad_(False)
     wrapped = (
-        get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=list(targets)))
+        get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=lora_targets(model, targets)))
         if targets
         else model
     )
-    install_gates(wrapped)
+    install_gates(wrapped, form)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for name, p in wrapped.named_parameters():

@@ -24,6 +24,7 @@ def test_rotations_are_orthogonal_with_determinant_one(seed, scale):
     assert double.dtype == torch.float64
     assert orthogonality_error(double) <= 1e-12
     assert torch.allclose(torch.linalg.det(double), torch.ones(6, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(torch.linalg.det(single.double()), torch.ones(6, dtype=torch.float64), atol=1e-6)
 
 
 def test_zero_parameters_are_the_identity():

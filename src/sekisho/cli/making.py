@@ -97,12 +97,19 @@ def prove(call: Call, adapter: Adapter = None) -> None:
         raise typer.Exit(1)
 
 
-def bake(call: Call, adapter: Adapter = None) -> None:
+def bake(
+    call: Call,
+    adapter: Adapter = None,
+    gauge: Annotated[
+        bool,
+        typer.Option("--gauge", help="Turn values and output projection against each other before export."),
+    ] = False,
+) -> None:
     """Fold a proved adapter into plain weights, verify them, and export GGUF files."""
     from ..loop import bake as loop
 
     with call.house() as house, call.progress() as progress:
-        call.result(loop.bake(house, adapter, progress))
+        call.result(loop.bake(house, adapter, progress, gauge))
 
 
 def promote(

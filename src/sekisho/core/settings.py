@@ -130,7 +130,12 @@ TABLE: tuple[Spec, ...] = (
         "llamacpp",
         "Which engine answers; `fake` has no model and is for tests alone.",
     ),
-    Spec("weights", _choice("f16", "q8_0"), "f16", "Which exported file the llamacpp engine serves."),
+    Spec(
+        "weights",
+        _choice("f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"),
+        "f16",
+        "Which exported file the llamacpp engine serves.",
+    ),
     Spec(
         "host",
         _text,

@@ -21,14 +21,13 @@ from ..train.pretrain import fast_tokenizer
 from ..train.tokenizer import decision_ids
 from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
-from ..weights.decision import DecisionMeta, write_decision_files
-from ..weights.gguf import export_gguf, verify_gguf
+from ..weights.gauge import apply_gauge, gauge_trial
+from .exporting import export_all, quantiser_is_there
 from .finetune import base_folder, read_split
 from .making import making
 from .parts import Parts
 
 _PROMPTS = 64
-_KINDS = ("f16", "q8_0")
 
 
 class Baked(Frozen):
@@ -46,8 +45,13 @@ class Baked(Frozen):
 
 
 @making
-def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Baked:
+def bake(
+    parts: Parts, adapter: str | None = None, progress: Progress | None = None, gauge: bool = False
+) -> Baked:
     """Bake the adapter of the newest passing proof, or a named one that has a passing proof.
+
+    Args:
+        gauge: turn values and output projection against each other (`weights.gauge`); the certificate says what that did, used or not.
 
     Raises:
         ConflictError: when there is no passing proof.
@@ -62,9 +66,9 @@ def bake(parts: Parts, adapter: str | None = None, progress: Progress | None = N
     source = parts.shelf.get("adapters", proof.candidate)
     told.step("bake", 0, 3, "fold")
     with parts.shelf.building("releases") as folder:
-        certificate = _fold(parts, source, folder)
+        certificate, plain, prompts = _fold(parts, source, folder, gauge)
         told.step("bake", 1, 3, "export")
-        certificate["files"] = _export(folder, whole["calibration"]["temperature"])
+        certificate |= export_all(folder, plain, prompts, whole["calibration"]["temperature"])
         told.step("bake", 2, 3, "keep")
         (folder / "scope.json").write_bytes((source / "scope.json").read_bytes())
         release = _release(parts, proof, whole, source, folder, certificate)
@@ -97,11 +101,16 @@ def passing_proof(parts: Parts, adapter: str | None) -> Proof:
     return proof
 
 
-def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
-    """Fold, compare end to end over real held-out prompts, and write the plain model folder."""
+def _fold(
+    parts: Parts, source: Path, folder: Path, gauge: bool
+) -> tuple[dict[str, Any], Any, list[list[int]]]:
+    """Fold, compare end to end over real held-out prompts, and write the plain model folder; return what was found, the model and the prompts."""
     base = base_folder(parts)
     gated, tokenizer = load_adapted(base, source)
     plain, report = fold(gated, torch.float32)
+    trial = gauge_trial(plain) if quantiser_is_there() else {}
+    if gauge:
+        apply_gauge(plain)
     rows = read_split(parts, "holdout")
     chosen = rows[:: max(1, len(rows) // _PROMPTS)][:_PROMPTS]
     prompts = [decision_ids(tokenizer, e.state, e.question) for e in chosen]
@@ -110,25 +119,17 @@ def _fold(parts: Parts, source: Path, folder: Path) -> dict[str, Any]:
     found.check(MAX_ROUNDING)
     plain.save_pretrained(folder / "model")
     fast_tokenizer(tokenizer).save_pretrained(folder / "model")
-    return {
+    certificate = {
         "fold_error": report.max_error,
         "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),
+        "gauge": {"used": gauge, "relative_error": trial},
         "prompts": len(chosen),
         "end_to_end": found.model_dump(),
         "end_to_end_float64": exact.model_dump(),
+        "folds": {name: fold.model_dump() for name, fold in report.folds.items()},
         "in": {"base": model_digest(base), "adapter": folder_digest(source)},
     }
-
-
-def _export(folder: Path, temperature: float) -> dict[str, Any]:
-    """Write and read back every GGUF file; the fitted temperature goes in."""
-    meta = DecisionMeta(temperature={"choice": temperature})
-    write_decision_files(folder / "model", meta)
-    found: dict[str, Any] = {}
-    for kind in _KINDS:
-        path = export_gguf(folder / "model", folder / f"model-{kind}.gguf", kind, meta)  # type: ignore[arg-type]
-        found[path.name] = verify_gguf(path, folder / "model").model_dump()
-    return found
+    return certificate, plain, prompts
 
 
 def _release(
@@ -148,7 +149,7 @@ def _release(
         recipe=made["recipe"],
         data=made["data"],
         files={p.relative_to(folder).as_posix(): digest_file(p) for p in files},
-        gguf={kind: f"model-{kind}.gguf" for kind in _KINDS},
+        gguf=dict(certificate["kinds"]),
         temperatures={"choice": whole["calibration"]["temperature"], "score": 1.0, "noul": 1.0},
         calibration=whole["calibration"]["id"],
         threshold=whole["threshold"]["tau"],

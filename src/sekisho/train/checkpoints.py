@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ..core.canonical import digest_file
 from ..core.disk import sync
 from ..shelf import write_json
 
+_log = logging.getLogger("sekisho.train")
 _WHOLE = "whole.json"
 """Size and digest of every file of a checkpoint, by relative name; written last, so it stands only in a checkpoint that is on the disk."""
 
@@ -46,11 +48,12 @@ def mark_whole(checkpoint: Path) -> None:
 
 
 def newest_checkpoint(folder: Path) -> str | None:
-    """Return the newest checkpoint whose files are, byte for byte, those that were saved, or None. Others are passed over."""
+    """Return the newest checkpoint whose files are, byte for byte, those that were saved, or None. Others are passed over with a warning in the log."""
     found = [p for p in folder.glob("checkpoint-*") if p.name.rpartition("-")[2].isdigit()]
     for path in sorted(found, key=lambda p: int(p.name.rpartition("-")[2]), reverse=True):
         if _is_whole(path):
             return str(path)
+        _log.warning("%s is not whole, as after a power cut; the one before it is taken.", path)
     return None
 
 

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import (
-    AutoModelForCausalLM,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -24,7 +23,8 @@ from ..core.errors import ShelfError, TrainingError
 from ..core.prompt import END
 from ..core.question import Example
 from ..weights.adapter import load_adapter
-from ..weights.gates import gate_parameters, install_gates
+from ..weights.families import load_model, lora_targets
+from ..weights.gates import GateForm, gate_parameters, install_gates
 from .batches import Collator, DecisionRows, half_precision, option_logits
 from .checkpoints import WallClockSaves, newest_checkpoint
 from .losses import decision_loss, pet_loss, pet_weight
@@ -41,13 +41,7 @@ def load_base(folder: Path) -> tuple[Any, Tokenizer]:
     Raises:
         ShelfError: when the folder holds no such model.
     """
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as e:
-        raise ShelfError(f"{folder} holds no model that can be loaded: {e}.", "Check `gate_model`.") from e
-    return model, load_tokenizer(folder)
+    return load_model(folder), load_tokenizer(folder)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -75,12 +69,13 @@ def attach(model: Any, recipe: Finetune) -> Any:
             r=lora.r,
             lora_alpha=int(lora.alpha),
             lora_dropout=lora.dropout,
-            target_modules=list(lora.targets),
+            target_modules=lora_targets(model, lora.targets),
             task_type="CAUSAL_LM",
         ),
     )
     if recipe.gates:
-        install_gates(adapted)
+        form = GateForm(triality=recipe.triality, shared=recipe.shared_gates)
+        install_gates(adapted, form, recipe.grouped_gates)
     return adapted
 
 

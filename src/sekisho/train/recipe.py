@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError
+from pydantic.config import JsonDict
 
 from ..core.canonical import digest_json
 from ..core.errors import RecipeError
 from ..core.question import Example, Frozen
+
+NEWER: JsonDict = {"newer": True}
+"""Marks a knob that the first recipes did not have."""
 
 
 class Architecture(Frozen):
@@ -132,6 +136,9 @@ class Finetune(Frozen):
 
     Attributes:
         gates: whether SO(8) rotation gates are trained beside LoRA.
+        triality: whether three neighbouring blocks are three views of one generator: a third of the gates' parameters.
+        shared_gates: whether all layers have one set of generators.
+        grouped_gates: whether gates rotate the fast way: the same rotations, other bits in the last place.
         gate_learning_rate: peak for the gates' generators, which live on another scale than LoRA's matrices.
         label_smoothing: mass spread over the options.
         mix: how often rows of a source are seen in an epoch; 1 where not named. Of 1.5, half of the rows are seen twice, chosen by their ids.
@@ -151,6 +158,9 @@ class Finetune(Frozen):
     clip: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     gates: bool = True
+    triality: bool = Field(False, json_schema_extra=NEWER)
+    shared_gates: bool = Field(False, json_schema_extra=NEWER)
+    grouped_gates: bool = Field(False, json_schema_extra=NEWER)
     lora: Lora = Lora()
     pet: Pet = Pet()
     bf16: bool = True
@@ -199,5 +209,10 @@ def read_recipe(path: Path, kind: type[R]) -> R:
 
 
 def recipe_digest(recipe: Frozen) -> str:
-    """Digest of a recipe's canonical JSON."""
-    return digest_json(recipe.model_dump(mode="json"))
+    """Digest of a recipe's canonical JSON. Knobs newer than the first version count only when turned: an old recipe keeps its digest."""
+    newer = {
+        name
+        for name, field in type(recipe).model_fields.items()
+        if field.json_schema_extra == NEWER and getattr(recipe, name) == field.get_default()
+    }
+    return digest_json(recipe.model_dump(mode="json", exclude=newer))

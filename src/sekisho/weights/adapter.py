@@ -18,7 +18,7 @@ from ..core.canonical import canonical_json, folder_digest, new_id, short
 from ..core.disk import sync
 from ..core.errors import InputError, ShelfError
 from ..core.question import Frozen
-from .gates import gate_state, gates, install_gates, load_gate_state
+from .gates import GateForm, gate_form, gate_state, gates, install_gates, load_gate_state
 
 AdapterKind = Literal["lora", "gates", "gates+lora"]
 
@@ -37,11 +37,13 @@ class AdapterMeta(Frozen):
         base: `core.canonical.model_digest` of the base the adapter was trained on.
         recipe: tagged digest of the recipe.
         kind: which parts there are.
+        form: how the gates are parametrised; left out of the file for a generator for each block of each layer.
     """
 
     base: str
     recipe: str
     kind: AdapterKind
+    form: GateForm = GateForm()
 
 
 def save_adapter(model: nn.Module, folder: Path, base: str, recipe: str) -> str:
@@ -63,7 +65,10 @@ def save_adapter(model: nn.Module, folder: Path, base: str, recipe: str) -> str:
         raise ShelfError(
             f"{folder} is not empty.", "Give an adapter a new folder; they are never overwritten."
         )
-    meta = AdapterMeta(base=base, recipe=recipe, kind=_kind_of(model))
+    kind = _kind_of(model)
+    meta = AdapterMeta(
+        base=base, recipe=recipe, kind=kind, form=GateForm() if kind == "lora" else gate_form(model)
+    )
     beside = folder.with_name(f".{folder.name}.{new_id('w')}")
     beside.mkdir(parents=True)
     try:
@@ -71,7 +76,7 @@ def save_adapter(model: nn.Module, folder: Path, base: str, recipe: str) -> str:
             _save_lora(model, beside, base)
         if meta.kind != "lora":
             save_file({f"{n}.params": t.contiguous() for n, t in gate_state(model).items()}, beside / GATES)
-        (beside / META).write_bytes(canonical_json(meta.model_dump()))
+        (beside / META).write_bytes(canonical_json(meta.model_dump(exclude_defaults=True)))
         sync([*beside.iterdir(), beside])
         beside.replace(folder)
         sync([folder.parent])
@@ -118,7 +123,7 @@ def load_adapter(base_model: nn.Module, folder: Path, base: str, trainable: bool
     if meta.kind != "gates":
         model = _load_lora(base_model, folder, trainable)
     if meta.kind != "lora":
-        _load_gates(model, folder, trainable)
+        _load_gates(model, folder, meta.form, trainable)
     return model
 
 
@@ -165,10 +170,10 @@ def _load_lora(base_model: nn.Module, folder: Path, trainable: bool) -> nn.Modul
     return model  # type: ignore[no-any-return]
 
 
-def _load_gates(model: nn.Module, folder: Path, trainable: bool) -> None:
+def _load_gates(model: nn.Module, folder: Path, form: GateForm, trainable: bool) -> None:
     try:
         stored = {name.removesuffix(".params"): t for name, t in load_file(folder / GATES).items()}
-        install_gates(model)
+        install_gates(model, form)
         load_gate_state(model, stored)
     except (OSError, SafetensorError, InputError) as e:
         raise ShelfError(f"The gates of {folder} cannot be used: {e}.", "Copy the whole folder again.") from e

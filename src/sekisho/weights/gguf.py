@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gguf
 import numpy as np
 
 from ..core.canonical import new_id
-from ..core.errors import BakeError, InputError
+from ..core.errors import BakeError
 from ..core.question import Frozen
 from .decision import SYSTEMONE_TYPE, DecisionMeta, systemone_template
 from .hf import (
@@ -25,15 +26,9 @@ from .hf import (
     rope_of,
     vocabulary,
 )
+from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, type_of
 
-Kind = Literal["f32", "f16", "bf16", "q8_0"]
-
-_TYPES: Mapping[str, tuple[gguf.GGMLQuantizationType, gguf.LlamaFileType]] = {
-    "f32": (gguf.GGMLQuantizationType.F32, gguf.LlamaFileType.ALL_F32),
-    "f16": (gguf.GGMLQuantizationType.F16, gguf.LlamaFileType.MOSTLY_F16),
-    "bf16": (gguf.GGMLQuantizationType.BF16, gguf.LlamaFileType.MOSTLY_BF16),
-    "q8_0": (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
-}
+_ROUNDED = (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16)
 
 
 class ReadBack(Frozen):
@@ -42,18 +37,22 @@ class ReadBack(Frozen):
     Attributes:
         tensors: how many.
         max_difference: largest absolute difference of a weight from the folder's; 0 for a float32 file.
+        relative_error: root mean square of all differences over that of all weights: what quantisation cost.
+        types: how many tensors of each type.
         decision: whether the file answers `/v1/systemone`.
     """
 
     tensors: int
     max_difference: float
+    relative_error: float
+    types: Mapping[str, int]
     decision: bool
 
 
 def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta | None = None) -> Path:
     """Write the model of a Hugging Face folder as one GGUF file.
 
-    Matrices are stored as `kind`, vectors always as float32. Tied embeddings are stored once.
+    Matrices are stored as `kind` (the K kinds as the mixture of `quantise.type_of`), vectors always as float32. Tied embeddings are stored once.
 
     Args:
         model_dir: config.json, safetensors, tokenizer.json (byte-level BPE) and a chat template.
@@ -74,7 +73,7 @@ def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta |
         _add_tokenizer(writer, model_dir, config)
         _add_templates(writer, model_dir, config["model_type"], decision)
         for name, tensor in gguf_tensors(model_dir, config):
-            _add_tensor(writer, name, tensor, kind)
+            _add_tensor(writer, name, tensor, _type_in(kind, name, tensor, config))
         _write(writer, beside, out)
     finally:
         writer.close()
@@ -82,15 +81,18 @@ def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta |
     return out
 
 
-def _add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Kind) -> None:
-    quantisation = _TYPES[kind][0] if array.ndim > 1 else gguf.GGMLQuantizationType.F32
-    if kind == "q8_0" and array.shape[-1] % 32:
-        raise InputError(f"{name} has rows of {array.shape[-1]}, not a multiple of 32.", "Export f16 or f32.")
-    with np.errstate(over="ignore"):
-        stored = gguf.quantize(array, quantisation)
-    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
-        raise BakeError(f"{name} is not finite as {quantisation.name}.", "Export bf16 or f32.")
-    writer.add_tensor(name, stored, raw_dtype=quantisation)
+def _type_in(kind: Kind, name: str, array: Array, config: Mapping[str, Any]) -> Any:
+    return type_of(
+        kind, name, array.shape, config["num_hidden_layers"], bool(config.get("tie_word_embeddings"))
+    )
+
+
+def _add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Any) -> None:
+    try:
+        stored = quantise(array, kind)
+    except BakeError as e:
+        raise BakeError(f"{name}: {e.what}", e.do) from e
+    writer.add_tensor(name, stored, raw_dtype=kind)
 
 
 def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: str, kind: Kind) -> None:
@@ -99,7 +101,7 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
     rope = rope_of(config)
     # llama.cpp refuses a Phi-3 file whose general.name contains "phi3".
     writer.add_name(re.sub("phi3", "phi", name, flags=re.IGNORECASE) or "model")
-    writer.add_file_type(_TYPES[kind][1])
+    writer.add_file_type(FILE_TYPES[kind][1])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
@@ -114,7 +116,7 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
         longest = config["max_position_embeddings"]
         writer.add_rope_scaling_orig_ctx_len(config.get("original_max_position_embeddings") or longest)
         writer.add_sliding_window(config.get("sliding_window") or 0)  # 0: none
-    if kind == "q8_0":
+    if kind.startswith("q"):
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
@@ -166,7 +168,8 @@ def _write(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
 def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
     """Read a GGUF file back and compare it with the folder it was written from.
 
-    Vectors must be bit-equal, matrices as near as rounding to their type allows (float32: bit-equal).
+    Vectors must be bit-equal, matrices as near as rounding to their type allows (float32: bit-equal). Types of llama.cpp's quantiser must hold what it makes
+    of the folder's weights, bit by bit, and lie as near to them as such a type can.
 
     Returns:
         What was compared.
@@ -180,7 +183,7 @@ def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
         f"no {key}" for key in _needed_keys(reader, config["model_type"]) if reader.get_field(key) is None
     ]
     stored = {t.name: t for t in reader.tensors}
-    expected, largest = 0, 0.0
+    expected, largest, off, size = 0, 0.0, 0.0, 0.0
     for name, want in gguf_tensors(model_dir, config):
         expected += 1
         if name not in stored or tuple(reversed(stored[name].shape.tolist())) != want.shape:
@@ -189,14 +192,33 @@ def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
         got = gguf.dequantize(stored[name].data, stored[name].tensor_type).reshape(want.shape)
         difference = np.abs(got - want)
         largest = max(largest, float(difference.max()))
-        if not (difference <= _rounding(want, stored[name].tensor_type)).all():
+        off, size = off + _squares(difference), size + _squares(want)
+        if not _as_it_should_be(stored[name], want, difference):
             problems.append(f"tensor {name} differs by {difference.max():g}")
     if len(stored) != expected:
         problems.append(f"{len(stored)} tensors instead of {expected}")
     if problems:
         raise BakeError(f"{path} is not the model of {model_dir}: {'; '.join(problems)}.", "Export it again.")
     return ReadBack(
-        tensors=expected, max_difference=largest, decision=_is_decision(reader, config["model_type"])
+        tensors=expected,
+        max_difference=largest,
+        relative_error=float(np.sqrt(off / size)),
+        types=dict(sorted(Counter(t.tensor_type.name for t in reader.tensors).items())),
+        decision=_is_decision(reader, config["model_type"]),
+    )
+
+
+def _squares(array: Array) -> float:
+    return float(np.square(array, dtype=np.float64).sum())
+
+
+def _as_it_should_be(stored: Any, want: Array, difference: Array) -> bool:
+    kind = stored.tensor_type
+    if kind not in LARGEST_ERROR or kind in _ROUNDED:
+        return bool((difference <= _rounding(want, kind)).all())
+    near = _squares(difference) <= LARGEST_ERROR[kind] ** 2 * _squares(want)
+    return near and bool(
+        np.array_equal(np.asarray(stored.data).reshape(-1), quantise(want, kind).reshape(-1))
     )
 
 

@@ -1,0 +1,66 @@
+"""Exporting: every GGUF file of a release, read back and measured against the float32 model, and Ollama's Modelfile beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.disk import write_whole
+from ..core.errors import ToolError
+from ..weights.decision import DecisionMeta, write_decision_files
+from ..weights.fidelity import check_fidelity, fidelity
+from ..weights.gguf import export_gguf, verify_gguf
+from ..weights.modelfile import modelfile
+from ..weights.quantise import Kind, quantiser
+
+KINDS: tuple[Kind, ...] = ("f16", "bf16", "q8_0")
+QUANTISED: tuple[Kind, ...] = ("q6_k", "q5_k_m", "q4_k_m")
+"""Made by llama.cpp's quantiser, where its build shows it."""
+_READ = 8
+"""Prompts over which a file's loss is measured."""
+
+
+def export_all(
+    folder: Path, plain: Any, prompts: Sequence[Sequence[int]], temperature: float
+) -> dict[str, Any]:
+    """Write and read back every file of `folder`/model; the fitted temperature goes in.
+
+    Args:
+        plain: the baked model in float32.
+        prompts: token ids of real prompts.
+
+    Returns:
+        For the certificate: `files` (what was read back, and the loss in nats, by file name), `kinds` (file name by kind) and
+        `not_made` (why, by kind).
+
+    Raises:
+        BakeError: when a file is not the model, or its answers differ by more than rounding.
+    """
+    meta = DecisionMeta(temperature={"choice": temperature})
+    write_decision_files(folder / "model", meta)
+    kinds, not_made = _possible()
+    names = {kind: f"model-{kind}.gguf" for kind in kinds}
+    files: dict[str, Any] = {}
+    for kind, name in names.items():
+        path = export_gguf(folder / "model", folder / name, kind, meta)
+        found = fidelity(path, plain, prompts[:_READ])
+        check_fidelity(kind, found)
+        loss = {"mean_kl": found.mean_kl, "max_kl": found.max_kl, "positions": found.positions}
+        files[name] = verify_gguf(path, folder / "model").model_dump() | loss
+    served = names.get("q4_k_m", names["q8_0"])
+    write_whole(folder / "Modelfile", modelfile(folder / "model", served).encode())
+    return {"files": files, "kinds": names, "not_made": not_made}
+
+
+def quantiser_is_there() -> bool:
+    """Whether llama.cpp's quantiser can be reached."""
+    return not _possible()[1]
+
+
+def _possible() -> tuple[tuple[Kind, ...], dict[str, str]]:
+    try:
+        quantiser()
+    except ToolError as e:
+        return KINDS, dict.fromkeys(QUANTISED, str(e))
+    return KINDS + QUANTISED, {}

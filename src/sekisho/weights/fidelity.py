@@ -1,0 +1,56 @@
+"""What a GGUF file's number type costs: the plain model against itself with the weights that the file really holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from ..core.errors import BakeError
+from .bake import Comparison, compare
+
+LARGEST_KL: Mapping[str, float] = {
+    "f32": 1e-6,
+    "f16": 1e-3,
+    "bf16": 1e-2,
+    "q8_0": 1e-2,
+    "q6_k": 5e-2,
+    "q5_k_m": 0.2,
+    "q4_k_m": 0.7,
+}
+"""Mean KL in nats beyond which a file is broken rather than rounded. They are no promise of quality: for that, read the certificate."""
+
+
+def load_gguf(path: Path) -> Any:
+    """Load a GGUF file as a transformers model in float32: every weight as llama.cpp reads it.
+
+    Raises:
+        BakeError: when transformers cannot read it.
+    """
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=torch.float32, local_files_only=True
+        ).eval()
+    except (OSError, ValueError, KeyError, NotImplementedError) as e:
+        raise BakeError(f"{path} cannot be read back as a model: {e}.", "Export it again.") from e
+
+
+def fidelity(path: Path, plain: nn.Module, prompts: Sequence[Sequence[int]]) -> Comparison:
+    """Compare the float32 model with the weights of a file, over real prompts, arithmetic in float32 in both.
+
+    llama.cpp also rounds what flows between the layers; a test compares its answers with these weights' own.
+    """
+    return compare(plain, load_gguf(path), prompts)
+
+
+def check_fidelity(kind: str, found: Comparison) -> None:
+    """Raise BakeError when a file's mean KL is not that of rounding (a NaN is not)."""
+    if not found.mean_kl < LARGEST_KL[kind]:
+        raise BakeError(
+            f"The {kind} file's answers differ by {found.mean_kl:.3g} nats on average.",
+            f"More than {LARGEST_KL[kind]:g} is no rounding; do not serve it.",
+        )

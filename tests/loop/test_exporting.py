@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
+
+from sekisho.core.errors import BakeError
+from sekisho.loop.exporting import KINDS, QUANTISED, export_all
+from sekisho.train.pretrain import fast_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The nano base as a bake leaves it: a plain model folder in a release."""
+    nano = Path(__file__).parents[2] / "models" / "nano"
+    plain = AutoModelForCausalLM.from_pretrained(nano, dtype=torch.float32).eval()
+    plain.save_pretrained(tmp_path / "model")
+    tokenizer = Tokenizer.from_file(str(nano / "tokenizer.json"))
+    fast_tokenizer(tokenizer).save_pretrained(tmp_path / "model")
+    return (
+        tmp_path,
+        plain,
+        [tokenizer.encode(t).ids for t in ("患者の検査結果を要約して。", "How are budgets made?")],
+    )
+
+
+def test_every_kind_is_written_read_back_and_measured(folder):
+    path, plain, prompts = folder
+    found = export_all(path, plain, prompts, 1.7)
+    assert list(found["kinds"]) == [*KINDS, *QUANTISED]
+    assert found["not_made"] == {}
+    assert sorted(found["files"]) == sorted(p.name for p in path.glob("*.gguf"))
+    kl = {kind: found["files"][name]["mean_kl"] for kind, name in found["kinds"].items()}
+    assert kl["f16"] < 1e-5
+    # Q5_K_M has Q6_K in a third of its matrices, so that the two lie close together on two prompts.
+    assert kl["f16"] < kl["q8_0"] < min(kl["q6_k"], kl["q5_k_m"])
+    assert max(kl["q6_k"], kl["q5_k_m"], kl["q4_k_m"]) < 0.02
+    assert "FROM ./model-q4_k_m.gguf" in (path / "Modelfile").read_text()
+    json.dumps(found)
+
+
+def test_a_file_of_another_model_ends_the_export(folder):
+    path, plain, prompts = folder
+    plain.lm_head.weight.data.neg_()
+    with pytest.raises(BakeError, match="do not serve"):
+        export_all(path, plain, prompts, 1.0)

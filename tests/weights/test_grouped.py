@@ -1,0 +1,112 @@
+"""The fast way must be the plain way: values, gradients, dtypes, shapes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sekisho.weights.bake import bake, compare
+from sekisho.weights.gates import GateForm, RotationGate, gate_parameters, gates
+from sekisho.weights.grouped import apply_grouped, fast_rotation
+from sekisho.weights.rotation import apply_blocks, orthogonality_error, rotation
+
+from .makers import gated
+from .zoo import base_of, lora_of
+
+seeds, scales, blocks = st.integers(0, 2**31), st.floats(0.0, 2.0), st.integers(1, 7)
+
+
+def draw(seed, *shape, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds, scales, blocks)
+def test_rotations_are_the_same_orthogonal_and_of_determinant_one(seed, scale, n):
+    double = fast_rotation(draw(seed, n, 28) * scale)
+    single = fast_rotation(draw(seed, n, 28, dtype=torch.float32) * scale)
+    assert torch.allclose(double, rotation(draw(seed, n, 28) * scale), atol=1e-12)
+    assert orthogonality_error(double) <= 1e-12
+    assert torch.allclose(torch.linalg.det(double), torch.ones(n, dtype=torch.float64), atol=1e-12)
+    assert single.dtype == torch.float32
+    assert orthogonality_error(single) <= 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, scales, blocks)
+def test_gradients_are_those_of_the_plain_way(seed, scale, n):
+    params, weight = draw(seed, n, 28) * scale, draw(seed + 1, n, 8, 8)
+    for dtype, atol in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
+        found = []
+        for make in (rotation, fast_rotation):
+            p = params.to(dtype, copy=True).requires_grad_()
+            (make(p) * weight.to(dtype)).sum().backward()
+            found.append(p.grad)
+        assert torch.allclose(found[0], found[1], rtol=1e-5, atol=atol)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds, blocks, st.lists(st.integers(1, 3), max_size=2))
+def test_application_is_that_of_the_plain_way(seed, n, lead):
+    x, r = draw(seed, *lead, n * 8), rotation(draw(seed, n, 28))
+    g = draw(seed + 1, *lead, n * 8)
+    found = []
+    for way in (apply_blocks, apply_grouped):
+        a, b = x.clone().requires_grad_(), r.clone().requires_grad_()
+        y = way(a, b)
+        y.backward(g)
+        found.append((y.detach(), a.grad, b.grad))
+    for plain, fast in zip(*found, strict=True):
+        assert plain.shape == fast.shape
+        assert torch.allclose(plain, fast, atol=1e-10)
+
+
+def test_gradcheck():
+    x = draw(1, 3, 24)
+    for scale in (0.0, 0.4, 1.5):
+        params = (draw(2, 3, 28) * scale).requires_grad_()
+        assert torch.autograd.gradcheck(
+            lambda p, y: apply_grouped(y, fast_rotation(p)), (params, x.requires_grad_())
+        )
+
+
+def test_identity_empty_width_and_nan():
+    assert torch.equal(fast_rotation(torch.zeros(3, 28)), torch.eye(8).expand(3, 8, 8))
+    with pytest.raises(ValueError, match="need 16 features"):
+        apply_grouped(torch.zeros(24), torch.zeros(2, 8, 8))
+    assert fast_rotation(torch.full((1, 28), float("nan"))).isnan().all()
+
+
+def test_input_that_lies_apart_in_memory_is_read_rightly():
+    x, r = draw(3, 4, 2, 32).transpose(0, 1), rotation(draw(4, 4, 28))
+    assert torch.allclose(apply_grouped(x, r), apply_blocks(x, r), atol=1e-12)
+
+
+def test_autocast_does_not_touch_the_rotation_and_half_precision_stays_half():
+    gate = RotationGate(32, 16)
+    gate.params.data.copy_(draw(5, 4, 28) * 0.3)
+    gate.grouped = True
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert orthogonality_error(gate.rotations()) <= 1e-6
+        y = gate(draw(6, 3, 32).bfloat16())
+        assert y.dtype == torch.bfloat16
+        y.float().sum().backward()
+    assert gate.params.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("form", [GateForm(), GateForm(triality=True, shared=True)], ids=str)
+def test_a_model_with_grouped_gates_answers_trains_and_bakes_as_a_plain_one(form):
+    plain_way = gated(base_of("llama"), lora_of("llama"), form=form)
+    fast = gated(base_of("llama"), lora_of("llama"), form=form)
+    for gate in gates(fast).values():
+        gate.grouped = True
+    prompts = [[5, 9, 300, 41, 77, 8], [400, 17, 250]]
+    assert compare(plain_way, fast, prompts).max_delta_anywhere < 1e-4
+    compare(fast, bake(fast)[0], prompts).check()
+    ids = torch.tensor(prompts[:1])
+    for model in (plain_way, fast):
+        model(input_ids=ids, labels=ids).loss.backward()
+    for a, b in zip(gate_parameters(plain_way), gate_parameters(fast), strict=True):
+        assert torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-5)
