@@ -17,6 +17,7 @@ GOOD = {
     "host": "::1",
     "port": "9001",
     "tokens": "a, b,,",
+    "batch_tokens": "nightly",
     "device": "cuda",
     "context": "512",
     "slots": "3",

@@ -136,6 +136,13 @@ TABLE: tuple[Spec, ...] = (
         secret=True,
     ),
     Spec(
+        "batch_tokens",
+        _optional,
+        None,
+        "Comma-separated further bearer tokens, whose requests take the batch lane.",
+        secret=True,
+    ),
+    Spec(
         "device", _choice("cpu", "cuda"), "cpu", "Where the model runs; cuda that is absent ends the start."
     ),
     Spec("context", _whole(256, 1_048_576), 2048, "Tokens one request may use, prompt and answer together."),
@@ -231,9 +238,9 @@ class Settings:
         except KeyError:
             raise AttributeError(name) from None
 
-    def token_list(self) -> tuple[str, ...]:
-        """The bearer tokens, without blanks."""
-        return tuple(t.strip() for t in (self.values["tokens"] or "").split(",") if t.strip())
+    def token_list(self, name: str = "tokens") -> tuple[str, ...]:
+        """The bearer tokens of a setting, without blanks."""
+        return tuple(t.strip() for t in (self.values[name] or "").split(",") if t.strip())
 
 
 def load(

@@ -22,6 +22,9 @@ REQUEST_ID = "x-typesafe-request-id"
 _OPEN = frozenset({"/healthz"})
 """Paths that need no token: a supervisor has none."""
 
+_BATCH = "/be/"
+"""Before a path: for clients that can be told an address and nothing else."""
+
 _log = logging.getLogger("sekisho.web")
 
 
@@ -29,22 +32,28 @@ class Door:
     """ASGI middleware around the whole app.
 
     Args:
+        batch: bearer tokens whose requests take the batch lane.
         tokens: bearer tokens; with none, only clients that call this machine by a loopback name come in, and no page of another site.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, tokens: Sequence[str], batch: Sequence[str] = ()) -> None:
         self._app = app
-        self._tokens = [_digest(t.encode("utf-8")) for t in tokens]
+        self._tokens = [_digest(t.encode("utf-8")) for t in (*tokens, *batch)]
+        self._batch = [_digest(t.encode("utf-8")) for t in batch]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope.setdefault("state", {})["request_id"] = new_id("req")
+        scope = _without_lane(scope)
+        request_id = scope["state"]["request_id"] = new_id("req")
         reply = _Reply(send, request_id)
         try:
-            self.check(Headers(scope=scope), scope["path"])
+            headers = Headers(scope=scope)
+            self.check(headers, scope["path"])
+            if self._knows(headers.get("authorization", ""), self._batch):
+                scope["state"]["lanes"] |= {"token": "be"}
             await self._app(scope, receive, reply)
         except ClientDisconnect:
             return
@@ -59,17 +68,29 @@ class Door:
         """Raise AccessError for a missing or wrong token, HostError for a name or an origin that is not ours."""
         if not self._tokens:
             _check_host(headers)
-        elif path not in _OPEN and not self._knows(headers.get("authorization", "")):
+        elif path not in _OPEN and not self._knows(headers.get("authorization", ""), self._tokens):
             raise AccessError(
                 "The bearer token is missing or wrong.", "Send Authorization: Bearer and a token."
             )
 
-    def _knows(self, authorization: str) -> bool:
-        """Whether the header holds a token; it takes as long for a wrong one as for a right one."""
+    @staticmethod
+    def _knows(authorization: str, tokens: Sequence[bytes]) -> bool:
+        """Whether the header holds one of the tokens; it takes as long for a wrong one as for a right one."""
         scheme, _, token = authorization.partition(" ")
         given = _digest(token.strip().encode("latin-1", "replace"))
-        found = [hmac.compare_digest(given, known) for known in self._tokens]
+        found = [hmac.compare_digest(given, known) for known in tokens]
         return scheme.lower() == "bearer" and any(found)
+
+
+def _without_lane(scope: Scope) -> Scope:
+    """The request as it would be without `/be` before its path, with a note of the lane it asks for so."""
+    state = {**scope.get("state", {}), "lanes": {}}
+    path = scope["path"]
+    if not path.startswith(_BATCH):
+        return {**scope, "state": state}
+    state["lanes"]["address"] = "be"
+    plain = path[len(_BATCH) - 1 :]
+    return {**scope, "state": state, "path": plain, "raw_path": plain.encode("utf-8")}
 
 
 class _Reply:

@@ -22,7 +22,7 @@ from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
-from . import errors, health, judgements, lanes, openai_api, systemone_api
+from . import errors, health, judgements, lanes, ollama_api, openai_api, systemone_api
 from .access import Door
 from .desk import Desk
 
@@ -30,7 +30,8 @@ _DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""
 _ABOUT = (
     "Every decision of the model is a judgement with probabilities, written to an append-only ledger before it is released. "
-    "Errors are `{detail: …}`; OpenAI's routes answer with OpenAI's error object."
+    "Errors are `{detail: …}`; OpenAI's routes answer with OpenAI's error object, Ollama's with Ollama's. "
+    "Every route also stands under `/be`, where its work takes the batch lane."
 )
 
 
@@ -70,12 +71,13 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             "auto_configure": False,
         },
     )
-    for router in (systemone_api.router, openai_api.router, judgements.router, lanes.router, health.router):
-        app.include_router(router)
+    for room in (systemone_api, openai_api, ollama_api, judgements, lanes, health):
+        app.include_router(room.router)
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)
     app.add_exception_handler(HTTPException, errors.on_http)
-    app.add_middleware(Door, tokens=parts.settings.token_list())
+    settings = parts.settings
+    app.add_middleware(Door, tokens=settings.token_list(), batch=settings.token_list("batch_tokens"))
     return app
 
 

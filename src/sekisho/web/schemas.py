@@ -217,6 +217,51 @@ class Health(BaseModel):
     problem: str | None
 
 
+class OllamaChat(Open):
+    """A conversation in Ollama's form."""
+
+    model: str
+    messages: list[dict[str, Any]] = []
+    stream: bool = True
+    options: dict[str, Any] | None = None
+    keep_alive: str | float | None = Field(None, description="Any duration; the model stays all the same.")
+    x_contract: str | None = Field(None, description="Identity contract under which the gate judges.")
+
+
+class OllamaGenerate(Open):
+    """A prompt in Ollama's form."""
+
+    model: str
+    prompt: str = ""
+    system: str | None = None
+    stream: bool = True
+    options: dict[str, Any] | None = None
+    keep_alive: str | float | None = Field(None, description="Any duration; the model stays all the same.")
+    x_contract: str | None = Field(None, description="Identity contract under which the gate judges.")
+
+
+class OllamaAnswer(Open):
+    """An answer in Ollama's form, or its last line: `message` of a chat, `response` of a prompt. Durations are nanoseconds."""
+
+    model: str
+    created_at: str
+    done: bool
+    done_reason: str | None = None
+    x_sekisho: Verdict | None = None
+
+
+class OllamaModels(BaseModel):
+    """The one model."""
+
+    models: list[dict[str, Any]]
+
+
+class OllamaShow(Open):
+    """What is known of the model; asked by its name."""
+
+    model: str
+
+
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": Failed, "description": "No token, or a wrong one."},
     403: {
