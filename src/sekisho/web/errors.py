@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from ..core.errors import AccessError, HostError, InputError, OverloadedError, SekishoError
 
-_OPENAI = ("/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models")
+_OPENAI = ("/v1/chat", "/v1/decisions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models")
 """Routes whose clients expect OpenAI's error object."""
 _OLLAMA = "/api/"
 """Routes whose clients expect Ollama's; every other route speaks System One's."""

@@ -217,6 +217,23 @@ class Health(BaseModel):
     problem: str | None
 
 
+class DecisionsRequest(Open):
+    """An input and questions about it, in OpenAI's form."""
+
+    model: str
+    input: str | list[dict[str, Any]]
+    questions: list[dict[str, Any]]
+
+
+class DecisionsAnswer(Open):
+    """Answers in the order of the questions; fields of ours begin with `x_`."""
+
+    model: str
+    answers: list[dict[str, Any]]
+    usage: dict[str, Any]
+    x_request: str
+
+
 class OllamaChat(Open):
     """A conversation in Ollama's form."""
 
