@@ -79,6 +79,13 @@ def _optional_path(value: Any) -> Path | None:
     return _path(value) if value else None
 
 
+def _address(value: Any) -> str | None:
+    text = _optional(value)
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise ValueError("expected an address that begins with http:// or https://")
+    return text
+
+
 def _retention(value: Any) -> str:
     retention_days(str(value))
     return str(value)
@@ -124,7 +131,27 @@ def _real(low: float, high: float) -> Callable[[Any], float]:
 TABLE: tuple[Spec, ...] = (
     Spec("home", _path, _default_home, "Folder of all state: ledger, shelf, runs."),
     Spec("share", _path, _default_share, "Folder with the bundled data, models and recipes."),
-    Spec("engine", _choice("llamacpp", "torch", "fake"), "llamacpp", "Which engine answers."),
+    Spec("engine", _choice("llamacpp", "torch", "remote", "fake"), "llamacpp", "Which engine answers."),
+    Spec(
+        "remote_url",
+        _address,
+        None,
+        "Root of the server the remote engine asks, `http://…`; it must be a machine of your own.",
+    ),
+    Spec("remote_model", _optional, None, "Name of the model there; none takes the only one it lists."),
+    Spec("remote_key", _optional, None, "Bearer token for that server.", secret=True),
+    Spec(
+        "remote_decisions",
+        _choice("auto", "systemone", "logprobs", "choice"),
+        "auto",
+        "How it is asked for decisions; auto takes the best way that keeps probabilities, choice loses them.",
+    ),
+    Spec(
+        "remote_temperatures",
+        _choice("release", "none"),
+        "release",
+        "What it divides logits by when it answers System One: the temperatures of the served release's own file, or nothing.",
+    ),
     Spec("weights", _choice("f16", "q8_0"), "f16", "Which exported file the llamacpp engine serves."),
     Spec("host", _text, "127.0.0.1", "Address the server binds; anything but loopback needs `tokens`."),
     Spec("port", _whole(0, 65535), 8000, "Port the server binds; 0 takes a free one."),
@@ -335,6 +362,8 @@ def _contradictions(settings: Settings) -> list[str]:
     host, share, slots = (settings.values[n] for n in ("host", "batch_share", "slots"))
     if host not in _LOOPBACK and host is not None and not settings.token_list():
         problems.append(f"host: {host} is not loopback, so `tokens` must be set")
+    if settings.values["engine"] == "remote" and not settings.values["remote_url"]:
+        problems.append("remote_url: the remote engine needs the address of a server")
     if share is not None and slots is not None and share > slots:
         problems.append(f"batch_share: {share} is more than the {slots} `slots`")
     return problems
