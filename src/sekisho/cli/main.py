@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 
 from .. import __version__
 from ..core.errors import InputError, MalformedError, SekishoError
-from . import audit, check, judging, making, ocr, output, rubric, serving
+from . import audit, check, judging, making, ocr, output, rubric, serving, summarise
 from .options import EPILOG, root_options
 
 INTERRUPTED = 130
@@ -55,7 +55,7 @@ def root(
     """The checkpoint for language and vision models inside a closed network."""
 
 
-for group in (serving, making, judging, rubric, ocr, audit, check):
+for group in (serving, making, judging, rubric, ocr, summarise, audit, check):
     group.register(app)
 
 

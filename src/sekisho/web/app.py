@@ -22,7 +22,17 @@ from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
-from . import decisions_api, errors, health, judgements, lanes, ollama_api, openai_api, systemone_api
+from . import (
+    decisions_api,
+    errors,
+    health,
+    judgements,
+    lanes,
+    ollama_api,
+    openai_api,
+    summaries_api,
+    systemone_api,
+)
 from .access import Door
 from .desk import Desk
 
@@ -71,7 +81,16 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             "auto_configure": False,
         },
     )
-    for room in (systemone_api, decisions_api, openai_api, ollama_api, judgements, lanes, health):
+    for room in (
+        systemone_api,
+        decisions_api,
+        openai_api,
+        ollama_api,
+        summaries_api,
+        judgements,
+        lanes,
+        health,
+    ):
         app.include_router(room.router)
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)

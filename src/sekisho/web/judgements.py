@@ -57,7 +57,7 @@ async def gate(request: Request) -> Response:
     """Judge a text."""
     desk = desk_of(request)
     _, body = await read_object(request, desk.body_limit)
-    asked = _read(GateRequest, body)
+    asked = read_form(GateRequest, body)
     links = {"request": request_id(request)}
     _, lane = lane_of(request)
     judging = desk.judge.gate(asked.text, asked.contract or DEFAULT_CONTRACT, links, lane)
@@ -122,7 +122,7 @@ async def file_correction(request: Request) -> Response:
     """File a correction."""
     desk = desk_of(request)
     _, body = await read_object(request, desk.body_limit)
-    said = _read(CorrectionRequest, body)
+    said = read_form(CorrectionRequest, body)
     ledger = desk.parts.ledger
     filed = await asyncio.to_thread(correct, ledger, said.judgement, said.label, said.reason, said.by)
     return json_response(filed.model_dump(mode="json"), 201)
@@ -178,7 +178,7 @@ def _found(parts: Parts, id: str) -> dict[str, Any]:
     }
 
 
-def _read(form: type[F], body: dict[str, Any]) -> F:
+def read_form(form: type[F], body: dict[str, Any]) -> F:
     """Read one of our own request forms; these know all their fields.
 
     Raises:

@@ -234,6 +234,25 @@ class DecisionsAnswer(Open):
     x_request: str
 
 
+class SummaryRequest(Frozen):
+    """A text to be summarised."""
+
+    text: str
+    contract: str = Field("general", description="Identity contract under which the gate judges.")
+    stream: bool = Field(False, description="Progress as server-sent events, and the summary last.")
+
+
+class SummaryAnswer(Open):
+    """Lines with the parts of the text they came from (characters, from and to), what was left out and why, and every node of the tree."""
+
+    id: str
+    characters: int
+    lines: list[dict[str, Any]]
+    left_out: list[dict[str, Any]]
+    nodes: list[dict[str, Any]]
+    resumed: int
+
+
 class OllamaChat(Open):
     """A conversation in Ollama's form."""
 
