@@ -32,6 +32,18 @@ RETRIES = Counter(
     "sekisho_retries_joined_total", "Repeated requests that got the first one's answer.", registry=REGISTRY
 )
 READY = Gauge("sekisho_ready", "1 when the engine answers and the ledger can be written.", registry=REGISTRY)
+LOADS = Counter(
+    "sekisho_model_loads_total",
+    "Times an engine loaded a model: start (also for a promotion, before it serves), restart (its process had ended, a cold start while requests come: alarm).",
+    ["cause"],
+    registry=REGISTRY,
+)
+LOAD_SECONDS = Histogram(
+    "sekisho_model_load_seconds",
+    "Seconds a load of a model took.",
+    buckets=(0.1, 0.5, 1, 5, 10, 30, 60, 120, 300),
+    registry=REGISTRY,
+)
 LANE_WAIT_SECONDS = Histogram(
     "sekisho_lane_wait_seconds",
     "Seconds a request waited for its first slot.",

@@ -138,6 +138,19 @@ def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
     if settings.engine == "fake":
         _only_in_tests()
         return cast(Backend, room.FakeEngine(name=release.name, context=settings.context))
+    if settings.engine == "remote":
+        return cast(
+            Backend,
+            room.RemoteEngine(
+                settings.remote_url,
+                release.name,
+                model=settings.remote_model,
+                key=settings.remote_key,
+                decisions=settings.remote_decisions,
+                temperatures=release.temperatures if settings.remote_temperatures == "release" else {},
+                context=settings.context,
+            ),
+        )
     common = {"context": settings.context, "threads": settings.threads, "device": settings.device}
     if settings.engine == "torch":
         digest = release.files["model/model.safetensors"]

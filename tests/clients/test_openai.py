@@ -80,3 +80,22 @@ def test_tokens(tmp_path, key, right):
         else:
             with pytest.raises(openai.AuthenticationError):
                 client.models.list()
+
+
+def test_decisions(client):
+    choices = [{"value": True}, {"value": "true", "description": "As a word."}]
+    levels = [{"label": "low"}, {"label": "middle"}, {"label": "high"}]
+    done = client.decisions.create(
+        model=makers.MODEL,
+        input=[{"role": "user", "content": makers.FAMILIAR}],
+        questions=[
+            {"type": "predicate", "name": "日本語", "instructions": "Is it open?"},
+            {"type": "choice", "instructions": "Which?", "choices": choices},
+            {"type": "score", "instructions": "How?", "levels": levels},
+        ],
+    )
+    predicate, choice, score = done.answers
+    assert (predicate.name, choice.name) == ("日本語", None)
+    assert [p.value for p in choice.probabilities] == [True, "true"]
+    assert score.score == pytest.approx(sum(p.value * p.probability for p in score.probabilities))
+    assert done.usage.total_tokens > 0

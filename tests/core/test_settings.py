@@ -21,6 +21,12 @@ GOOD = {
     "tls_cert": "/a/cert.pem",
     "tls_key": "/a/key.pem",
     "separate_duties": "on",
+    "remote_url": "http://127.0.0.1:1",
+    "remote_model": "m",
+    "remote_key": "k",
+    "remote_decisions": "logprobs",
+    "remote_temperatures": "none",
+    "batch_tokens": "nightly",
     "device": "cuda",
     "context": "512",
     "slots": "3",
@@ -137,7 +143,7 @@ def test_wrong_values_of_a_lower_layer_are_reported_too(tmp_path):
     text = str(caught.value)
     assert "port (file)" in text
     assert "did you mean port?" in text
-    assert "SEKISHO_ENGINE: expected one of llamacpp, torch, fake, got 'x'" in text
+    assert "SEKISHO_ENGINE: expected one of llamacpp, torch, remote, fake, got 'x'" in text
 
 
 @pytest.mark.parametrize("text", ["port = ", "\xff", "port = 1\nport = 2"])

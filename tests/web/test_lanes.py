@@ -8,12 +8,14 @@ import time
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from sekisho import metrics
 from sekisho.serve.engines.fake import FakeEngine, Script
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import Rules
-from sekisho.web import openai_api, waiting
+from sekisho.web import answering, waiting
+from sekisho.web.app import create_app
 
 from . import makers
 
@@ -146,10 +148,38 @@ def test_a_client_that_hangs_up_in_line_leaves_the_line(live, backend):
 
 def test_a_long_wait_in_a_stream_is_filled_with_comments(client, backend, monkeypatch):
     monkeypatch.setattr(waiting, "_BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(openai_api, "_PATIENCE", 0.05)
+    monkeypatch.setattr(answering, "_PATIENCE", 0.05)
     backend.script.delay, backend.script.text = 0.2, "word"
     answer = say(client, stream=True)
     lines = [line for line in answer.text.split("\n\n") if line]
     assert ": waiting" in lines
     assert lines[-1] == "data: [DONE]"
     assert "word" in answer.text
+
+
+def test_an_address_names_the_lane(client):
+    before = _count("be") if ("be",) in metrics.LANE_WAIT_SECONDS._metrics else 0
+    assert client.post(f"/be{CHAT}", json=_body()).status_code == 200
+    assert _count("be") == before + 2
+    asked_twice = client.post(f"/be{CHAT}", json=_body(), headers={"x-sekisho-lane": "rt"})
+    assert (asked_twice.status_code, asked_twice.json()["error"]["param"]) == (422, "x-sekisho-lane")
+    assert client.get("/be/nothing").status_code == 404
+
+
+@pytest.mark.parametrize(("token", "lane"), [("somebody", "rt"), ("nightly", "be")])
+def test_a_token_names_the_lane(tmp_path, engine, token, lane):
+    metrics.LANE_WAIT_SECONDS.labels("rt")
+    metrics.LANE_WAIT_SECONDS.labels("be")
+    with makers.house(tmp_path, tokens="somebody", batch_tokens="nightly") as house:
+        app = create_app(house, makers.judge_over(house, engine))
+        with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+            before, key = _count(lane), {"authorization": f"Bearer {token}"}
+            assert client.post(CHAT, json=_body(), headers=key).status_code == 200
+            assert _count(lane) == before + 2
+            other = client.post(CHAT, json=_body(model=f"{makers.MODEL}:rt"), headers=key)
+            assert other.status_code == (200 if lane == "rt" else 422)
+            assert client.post(CHAT, json=_body()).status_code == 401
+
+
+def _body(**more):
+    return {"model": makers.MODEL, "messages": [{"role": "user", "content": makers.FAMILIAR}], **more}

@@ -5,6 +5,7 @@ A judgement is asked of a running server where there is one, so that its one loa
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import ssl
@@ -20,6 +21,7 @@ from ..core.errors import (
     SekishoError,
     all_errors,
 )
+from ..core.progress import Progress
 from ..core.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from ..wiring import House
 
 _SECONDS = 2.0
+_STREAM_SECONDS = 60.0
+"""A stream is not silent for longer; the server fills it with comments."""
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 
@@ -104,6 +108,35 @@ def gate(settings: Settings, text: str, contract: str) -> dict[str, Any]:
         raise refused(answer.status_code, body)
     judged: dict[str, Any] = body
     return judged
+
+
+def summary(settings: Settings, text: str, contract: str, progress: Progress) -> dict[str, Any]:
+    """Have the server summarise a text, and show how far it has come.
+
+    Raises:
+        SekishoError: what the server refused or where it failed, or EngineError when it went away; what is done stays done.
+    """
+    import httpx
+
+    body = {"text": text, "contract": contract, "stream": True}
+    try:
+        with (
+            _client(settings, _STREAM_SECONDS) as client,
+            client.stream("POST", "/v1/summaries", json=body) as answer,
+        ):
+            if answer.status_code != 200:
+                raise refused(answer.status_code, json.loads(answer.read()))
+            for line in answer.iter_lines():
+                event: dict[str, Any] = json.loads(line[5:]) if line.startswith("data:") else {"type": ""}
+                if event["type"] == "progress":
+                    progress.step(event["step"], event["done"], event["total"])
+                elif event["type"] == "error":
+                    raise refused(503, {"detail": event})
+                elif event["type"] == "summary":
+                    return {k: v for k, v in event.items() if k != "type"}
+    except (httpx.HTTPError, ValueError) as e:
+        raise EngineError(f"The server on port {settings.port} went away: {e}.", "Give it again.") from e
+    raise EngineError(f"The server on port {settings.port} broke off.", "Give it again: it goes on.")
 
 
 def refused(status: int, body: Any) -> SekishoError:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from .errors import SettingsError
 from .retention import retention_days
@@ -79,6 +80,14 @@ def _optional_path(value: Any) -> Path | None:
     return _path(value) if value else None
 
 
+def _address(value: Any) -> str | None:
+    text = _optional(value)
+    if text is not None and not text.startswith(("http://", "https://")):
+        raise ValueError("expected an address that begins with http:// or https://")
+    urlsplit(text or "").port  # noqa: B018  it is read, and checked, when it is asked for
+    return text
+
+
 def _retention(value: Any) -> str:
     retention_days(str(value))
     return str(value)
@@ -126,9 +135,29 @@ TABLE: tuple[Spec, ...] = (
     Spec("share", _path, _default_share, "Folder with the bundled data, models and recipes."),
     Spec(
         "engine",
-        _choice("llamacpp", "torch", "fake"),
+        _choice("llamacpp", "torch", "remote", "fake"),
         "llamacpp",
         "Which engine answers; `fake` has no model and is for tests alone.",
+    ),
+    Spec(
+        "remote_url",
+        _address,
+        None,
+        "Root of the server the remote engine asks, `http://…`; it must be a machine of your own.",
+    ),
+    Spec("remote_model", _optional, None, "Name of the model there; none takes the only one it lists."),
+    Spec("remote_key", _optional, None, "Bearer token for that server.", secret=True),
+    Spec(
+        "remote_decisions",
+        _choice("auto", "systemone", "logprobs", "choice"),
+        "auto",
+        "How it is asked for decisions; auto takes the best way that keeps probabilities, choice loses them.",
+    ),
+    Spec(
+        "remote_temperatures",
+        _choice("release", "none"),
+        "release",
+        "What it divides logits by when it answers System One: the temperatures of the served release's own file, or nothing.",
     ),
     Spec(
         "weights",
@@ -148,6 +177,13 @@ TABLE: tuple[Spec, ...] = (
         _optional,
         None,
         "Comma-separated bearer tokens; empty means loopback clients need none.",
+        secret=True,
+    ),
+    Spec(
+        "batch_tokens",
+        _optional,
+        None,
+        "Comma-separated further bearer tokens, whose requests take the batch lane.",
         secret=True,
     ),
     Spec(
@@ -304,9 +340,17 @@ class Settings:
         """Whether only this machine reaches the server."""
         return self.values["host"] is None or self.values["host"] in _LOOPBACK
 
-    def token_list(self) -> tuple[str, ...]:
-        """The bearer tokens, without blanks."""
-        return tuple(t.strip() for t in (self.values["tokens"] or "").split(",") if t.strip())
+    def reachable(self) -> str:
+        """What the egress seal lets through beside loopback: `egress`, and the remote engine's server."""
+        far = urlsplit(self.values["remote_url"] or "")
+        port = far.port or (443 if far.scheme == "https" else 80)
+        host = f"[{far.hostname}]" if ":" in (far.hostname or "") else far.hostname
+        listed = [self.values["egress"], f"{host}:{port}" if host else None]
+        return ",".join(x for x in listed if x)
+
+    def token_list(self, name: str = "tokens") -> tuple[str, ...]:
+        """The bearer tokens of a setting, without blanks."""
+        return tuple(t.strip() for t in (self.values[name] or "").split(",") if t.strip())
 
 
 def load(
@@ -401,6 +445,8 @@ def _contradictions(settings: Settings) -> list[str]:
     host, share, slots = (settings.values[n] for n in ("host", "batch_share", "slots"))
     if not settings.is_loopback() and not (settings.values["tls_cert"] and settings.values["tls_key"]):
         problems.append(f"host: {host} is not loopback, so `tls_cert` and `tls_key` must be set")
+    if settings.values["engine"] == "remote" and not settings.values["remote_url"]:
+        problems.append("remote_url: the remote engine needs the address of a server")
     if share is not None and slots is not None and share > slots:
         problems.append(f"batch_share: {share} is more than the {slots} `slots`")
     return problems

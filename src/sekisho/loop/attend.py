@@ -116,7 +116,7 @@ def note(parts: Parts, found: list[tuple[str, str]]) -> None:
 def seal_egress(parts: Parts) -> None:
     """Seal this process for good. Raises SettingsError when the allow-list cannot be read."""
     try:
-        egress.install(parts.settings.egress or "")
+        egress.install(parts.settings.reachable())
     except ValueError as e:
         raise SettingsError([f"egress: {e}"]) from e
 

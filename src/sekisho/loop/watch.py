@@ -47,7 +47,7 @@ class Watch:
     def look(self) -> list[tuple[str, str]]:
         """Look once more; write into the ledger, and return, what was not told before. Raises NotFoundError when the service is gone."""
         now = self._look()
-        allowed = frozenset(x for x in now.outgoing if _is_listed(x, self._parts.settings.egress or ""))
+        allowed = frozenset(x for x in now.outgoing if _is_listed(x, self._parts.settings.reachable()))
         found = [x for x in room.differences(self._before, now, allowed) if x not in self._told]
         if found:
             note(self._parts, found)

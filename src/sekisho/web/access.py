@@ -27,6 +27,9 @@ REQUEST_ID = "x-typesafe-request-id"
 _ANYBODY = Caller(None, None, EVERYTHING)
 """Who comes with a bearer token of the settings, or by loopback where none is asked for."""
 
+_BATCH = "/be/"
+"""Before a path: for clients that can be told an address and nothing else."""
+
 _log = logging.getLogger("sekisho.web")
 
 
@@ -37,11 +40,13 @@ class Door:
         tokens: bearer tokens of the settings; each opens everything.
         ring: the API keys. While there is no token and there never was a key, only clients that call this machine by a loopback name
             come in, and no page of another site.
+        batch: further bearer tokens, whose requests take the batch lane.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str], ring: Ring) -> None:
+    def __init__(self, app: ASGIApp, tokens: Sequence[str], ring: Ring, batch: Sequence[str] = ()) -> None:
         self._app = app
-        self._tokens = [_digest(t.encode("utf-8")) for t in tokens]
+        self._tokens = [_digest(t.encode("utf-8")) for t in (*tokens, *batch)]
+        self._batch = [_digest(t.encode("utf-8")) for t in batch]
         self._ring = ring
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,11 +54,15 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope.setdefault("state", {})["request_id"] = new_id("req")
+        scope = _without_lane(scope)
+        request_id = scope["state"]["request_id"] = new_id("req")
         reply = _Reply(send, request_id)
         try:
             await self._ring.refresh()
-            scope["state"]["caller"] = self.check(Headers(scope=scope), scope["method"], scope["path"])
+            headers = Headers(scope=scope)
+            scope["state"]["caller"] = self.check(headers, scope["method"], scope["path"])
+            if _knows(headers.get("authorization", ""), self._batch):
+                scope["state"]["lanes"] |= {"token": "be"}
             await self._app(scope, receive, reply)
         except ClientDisconnect:
             return
@@ -92,15 +101,10 @@ class Door:
 
         Keys are looked up by digest: what the time of that tells is about a digest, from which nobody gets back to a key.
         """
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            return None
-        raw = token.strip().encode("latin-1", "replace")
-        given = _digest(raw)
-        found = [hmac.compare_digest(given, known) for known in self._tokens]
-        if any(found):
+        if _knows(authorization, self._tokens):
             return _ANYBODY
-        return self._ring.find(secret_digest(raw.decode("utf-8", "replace")))
+        raw = _bearer(authorization)
+        return None if raw is None else self._ring.find(secret_digest(raw.decode("utf-8", "replace")))
 
 
 _SEND = "Send Authorization: Bearer and a key."
@@ -109,6 +113,31 @@ _SEND = "Send Authorization: Bearer and a key."
 def _refused(why: str, error: SekishoError) -> SekishoError:
     metrics.ACCESS_REFUSED.labels(why).inc()
     return error
+
+
+def _bearer(authorization: str) -> bytes | None:
+    """The secret of a bearer header; None for any other."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip().encode("latin-1", "replace") if scheme.lower() == "bearer" else None
+
+
+def _knows(authorization: str, tokens: Sequence[bytes]) -> bool:
+    """Whether the header holds one of the tokens; it takes as long for a wrong one as for a right one."""
+    raw = _bearer(authorization)
+    given = _digest(raw or b"")
+    found = [hmac.compare_digest(given, known) for known in tokens]
+    return raw is not None and any(found)
+
+
+def _without_lane(scope: Scope) -> Scope:
+    """The request as it would be without `/be` before its path, with a note of the lane it asks for so."""
+    state = {**scope.get("state", {}), "lanes": {}}
+    path = scope["path"]
+    if not path.startswith(_BATCH):
+        return {**scope, "state": state}
+    state["lanes"]["address"] = "be"
+    plain = path[len(_BATCH) - 1 :]
+    return {**scope, "state": state, "path": plain, "raw_path": plain.encode("utf-8")}
 
 
 class _Reply:

@@ -25,7 +25,19 @@ from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
-from . import errors, escalations_api, health, judgements, keys_api, lanes, openai_api, systemone_api
+from . import (
+    decisions_api,
+    errors,
+    escalations_api,
+    health,
+    judgements,
+    keys_api,
+    lanes,
+    ollama_api,
+    openai_api,
+    summaries_api,
+    systemone_api,
+)
 from .access import Door
 from .desk import Desk
 from .scopes import describe
@@ -34,7 +46,8 @@ _DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""
 _ABOUT = (
     "Every decision of the model is a judgement with probabilities, written to an append-only ledger before it is released. "
-    "Errors are `{detail: …}`; OpenAI's routes answer with OpenAI's error object."
+    "Errors are `{detail: …}`; OpenAI's routes answer with OpenAI's error object, Ollama's with Ollama's. "
+    "Every route also stands under `/be`, where its work takes the batch lane."
 )
 
 
@@ -78,12 +91,26 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             "auto_configure": False,
         },
     )
-    for room in (systemone_api, openai_api, judgements, escalations_api, keys_api, lanes, health):
+    for room in (
+        systemone_api,
+        decisions_api,
+        openai_api,
+        ollama_api,
+        summaries_api,
+        judgements,
+        escalations_api,
+        keys_api,
+        lanes,
+        health,
+    ):
         app.include_router(room.router)
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)
     app.add_exception_handler(HTTPException, errors.on_http)
-    app.add_middleware(Door, tokens=parts.settings.token_list(), ring=Ring(parts))
+    settings = parts.settings
+    app.add_middleware(
+        Door, tokens=settings.token_list(), ring=Ring(parts), batch=settings.token_list("batch_tokens")
+    )
     undescribed = app.openapi
     app.openapi = lambda: describe(undescribed())  # type: ignore[method-assign]
     return app

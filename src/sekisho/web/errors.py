@@ -15,8 +15,10 @@ from starlette.responses import Response
 from ..core.errors import AccessError, HostError, InputError, OverloadedError, SekishoError
 
 _log = logging.getLogger("sekisho.web")
-_OPENAI = ("/v1/chat", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models")
-"""Routes whose clients expect OpenAI's error object; every other route speaks System One's."""
+_OPENAI = ("/v1/chat", "/v1/decisions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/models")
+"""Routes whose clients expect OpenAI's error object."""
+_OLLAMA = "/api/"
+"""Routes whose clients expect Ollama's; every other route speaks System One's."""
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -38,9 +40,13 @@ def render(error: SekishoError, path: str) -> Response:
     if error.http_status == 413:
         headers["connection"] = "close"
     loc = error.loc if isinstance(error, InputError) else ()
-    return json_response(
-        _body(error.http_status, error_type(error), str(error), loc, path), error.http_status, headers
-    )
+    body = _body(error.http_status, error_type(error), str(error), loc, path)
+    return json_response(body, _status(error.http_status, path), headers)
+
+
+def _status(status: int, path: str) -> int:
+    """Ollama calls 400 what is 422 elsewhere."""
+    return 400 if status == 422 and path.startswith(_OLLAMA) else status
 
 
 def event(error: SekishoError) -> dict[str, Any]:
@@ -57,6 +63,8 @@ def error_type(error: SekishoError) -> str:
 def _body(status: int, code: str, message: str, loc: tuple[str | int, ...], path: str) -> dict[str, Any]:
     if path.startswith(_OPENAI):
         return _openai(status, code, message, loc)
+    if path.startswith(_OLLAMA):
+        return {"error": message, "code": code}
     if status != 422:
         return {"detail": {"error_type": code, "message": message}}
     where = loc if loc[:1] in (("body",), ("query",), ("path",), ("header",)) else ("body", *loc)

@@ -25,7 +25,7 @@ LANES = ("rt", "be")
     description="The engine's slots by state, the place kept for decisions among them, and for each lane how many requests wait and the "
     "estimated seconds until one that came now would start. `line` is everybody who waits, in the order in which they will be started; a "
     "decision may go first, when the place kept for it comes free. Real-time is `rt`, batch is `be`: a request takes "
-    "the batch lane with the header `X-Sekisho-Lane: be` or the suffix `:be` after the model's name.",
+    "the batch lane with the header `X-Sekisho-Lane: be`, the suffix `:be` after the model's name, an address under `/be`, or a token of `batch_tokens`.",
     responses={200: {"model": LaneList, "description": "The lanes as they are now."}, **ERRORS},
 )
 async def lanes(request: Request) -> Response:
@@ -52,8 +52,9 @@ def lane_of(request: Request, model: Any = None) -> tuple[Any, Lane]:
         raise InputError(
             f"There is no lane {header!r}.", f"Use one of {', '.join(LANES)}.", ("header", HEADER)
         )
-    if header and suffix and header != suffix:
-        raise InputError(
-            f"The header asks for lane {header}, the model for {suffix}.", "Ask for one.", ("header", HEADER)
-        )
-    return named, cast(Lane, header or suffix or "rt")
+    asks = {"header": header, "model": suffix, **getattr(request.state, "lanes", {})}
+    asks = {who: lane for who, lane in asks.items() if lane}
+    if len(set(asks.values())) > 1:
+        told = ", ".join(f"the {who} for {lane}" for who, lane in asks.items())
+        raise InputError(f"Two lanes are asked for: {told}.", "Ask for one.", ("header", HEADER))
+    return named, cast(Lane, next(iter(asks.values()), "rt"))

@@ -16,7 +16,7 @@ from ..core.engine import Piece
 from ..core.errors import SekishoError
 from ..core.records import Judgement
 from ..loop.judge import Chat
-from . import errors
+from . import answering, errors
 from .bodies import read_object
 from .chat_form import ChatForm, read_chat
 from .desk import ALIAS, caller_of, desk_of, links_of
@@ -25,9 +25,6 @@ from .schemas import ERRORS, ChatAnswer, ChatRequest, ModelList, body_of
 from .waiting import EventStream, unless_gone
 
 router = APIRouter(tags=["OpenAI"])
-
-_PATIENCE = 10.0
-"""Seconds an answer may keep its status open; after that its stream begins, and what fails later is an event in it."""
 
 
 @router.post(
@@ -57,9 +54,9 @@ async def chat_completions(request: Request) -> Response:
     answer = Answer(chat.judgement)
     if form.stream:
         # The first piece is awaited before the answer begins, so that what fails at once still gets its own status.
-        first = await unless_gone(request, _soon(chat.pieces)) if chat.pieces else None
+        first = await unless_gone(request, answering.soon(chat.pieces)) if chat.pieces else None
         return EventStream(_events(chat, answer, first, form))
-    text, last = await unless_gone(request, _whole(chat))
+    text, last = await unless_gone(request, answering.whole(chat))
     return errors.json_response(answer.whole(text, last))
 
 
@@ -122,41 +119,19 @@ class Answer:
 
     def verdict(self) -> dict[str, Any]:
         """The gate's judgement, for programs."""
-        j = self._judgement
-        return {
-            "judgement": j.id,
-            "decision": j.decision,
-            "reasons": list(j.reasons),
-            "policy_ref": j.policy_ref,
-            "escalation_target": j.escalation_target,
-            "calibration": j.stamp.calibration,
-        }
+        return verdict_of(self._judgement)
 
 
-async def _soon(pieces: AsyncGenerator[Piece]) -> asyncio.Task[Piece]:
-    """The first piece, as a task that is done, or still waits in line after `_PATIENCE` seconds; a batch text may have to."""
-    first = asyncio.create_task(_first(pieces))
-    try:
-        await asyncio.wait({first}, timeout=_PATIENCE)
-    except asyncio.CancelledError:
-        first.cancel()
-        await asyncio.wait({first})
-        raise
-    if first.done():
-        first.result()
-    return first
-
-
-async def _first(pieces: AsyncGenerator[Piece]) -> Piece:
-    return await anext(pieces)
-
-
-async def _whole(chat: Chat) -> tuple[str, Piece | None]:
-    """The whole text, and the last piece when a model wrote it."""
-    if chat.pieces is None:
-        return chat.text or "", None
-    pieces = [piece async for piece in chat.pieces]
-    return "".join(p.text for p in pieces), pieces[-1]
+def verdict_of(judgement: Judgement) -> dict[str, Any]:
+    """A judgement of the gate, for programs; in every dialect under `x_sekisho`."""
+    return {
+        "judgement": judgement.id,
+        "decision": judgement.decision,
+        "reasons": list(judgement.reasons),
+        "policy_ref": judgement.policy_ref,
+        "escalation_target": judgement.escalation_target,
+        "calibration": judgement.stamp.calibration,
+    }
 
 
 async def _events(
@@ -170,7 +145,7 @@ async def _events(
         if chat.pieces is None or first is None:
             yield _event(answer.chunk({"content": chat.text}, **extra))
         else:
-            async for last in _with_first(first, chat.pieces):
+            async for last in answering.with_first(first, chat.pieces):
                 if last.text:
                     yield _event(answer.chunk({"content": last.text}, **extra))
         yield _event(answer.chunk({}, answer.finish(last), **extra))
@@ -180,17 +155,7 @@ async def _events(
     except SekishoError as e:
         yield _event(errors.event(e))
     finally:
-        if first is not None and not first.done():
-            first.cancel()
-            await asyncio.wait({first})
-        if chat.pieces is not None:
-            await chat.pieces.aclose()
-
-
-async def _with_first(first: asyncio.Task[Piece], rest: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:
-    yield await first
-    async for piece in rest:
-        yield piece
+        await answering.close(chat, first)
 
 
 def _event(value: dict[str, Any]) -> bytes:

@@ -13,7 +13,15 @@ OPEN = frozenset({"/healthz"})
 _READING = frozenset({"audit", "correct"})
 ROUTES: Mapping[str, frozenset[str]] = {
     "POST /v1/systemone": frozenset({"judge"}),
+    "POST /v1/decisions": frozenset({"judge"}),
     "POST /v1/chat/completions": frozenset({"judge"}),
+    "POST /v1/summaries": frozenset({"judge"}),
+    "POST /api/chat": frozenset({"judge"}),
+    "POST /api/generate": frozenset({"judge"}),
+    "POST /api/show": EVERYTHING,
+    "GET /api/tags": EVERYTHING,
+    "GET /api/ps": EVERYTHING,
+    "GET /api/version": EVERYTHING,
     "POST /v1/gate": frozenset({"judge"}),
     "GET /v1/models": EVERYTHING,
     "GET /v1/lanes": frozenset({"judge", "audit"}),

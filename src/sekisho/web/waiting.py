@@ -34,15 +34,23 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events. When the client hangs up, the source is closed and has cleaned up before this returns.
+    """Server-sent events, or another form of stream. When the client hangs up, the source is closed and has cleaned up before this returns.
+
+    Args:
+        beat: what fills a long silence: a comment, or a piece without text where a form has no comments.
 
     Starlette's own streaming cancels its source in a scope where a second `await` is cancelled too, so a source could not
     write its last record; here it can.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        super().__init__(events, media_type="text/event-stream")
-        self._events = events
+    def __init__(
+        self,
+        events: AsyncGenerator[bytes],
+        media_type: str = "text/event-stream",
+        beat: bytes = b": waiting\n\n",
+    ) -> None:
+        super().__init__(events, media_type=media_type)
+        self._events, self._beat = events, beat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send every event."""
@@ -57,19 +65,19 @@ class EventStream(StreamingResponse):
             await self._events.aclose()
 
     async def _pump(self, send: Send) -> None:
-        async for event in _kept_alive(self._events):
+        async for event in _kept_alive(self._events, self._beat):
             async with asyncio.timeout(_SEND_SECONDS):
                 await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _kept_alive(events: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """The events, and a comment whenever none came for a while."""
+async def _kept_alive(events: AsyncGenerator[bytes], beat: bytes) -> AsyncGenerator[bytes]:
+    """The events, and the beat whenever none came for a while."""
     while True:
         event = asyncio.create_task(_next(events))
         try:
             while not (await asyncio.wait({event}, timeout=_BEAT_SECONDS))[0]:
-                yield b": waiting\n\n"
+                yield beat
         finally:
             await _cancelled(event)  # nothing, when it is done
         if (told := event.result()) is None:

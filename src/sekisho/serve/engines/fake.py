@@ -15,6 +15,7 @@ from ...core.prompt import SPECIAL
 from ...core.question import Option, OptionScores, Question
 from .. import prompts
 from ..deadline import by, deadline_in
+from ..loads import loading
 from ..scoring import log_softmax
 from ..streaming import StopCutter
 
@@ -68,7 +69,8 @@ class FakeEngine:
 
     async def start(self) -> None:
         """Become ready."""
-        self._running = True
+        with loading("start"):
+            self._running = True
 
     async def stop(self) -> None:
         """Stop answering."""

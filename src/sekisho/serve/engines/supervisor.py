@@ -18,6 +18,7 @@ from typing import Literal
 import httpx
 
 from ...core.errors import DeviceError, EngineError, SekishoError
+from ..loads import loading
 
 KvType = Literal["F32", "F16", "Q8_0", "Q4_0"]
 """Number types of the key-value cache; a quantised one needs flash attention."""
@@ -277,7 +278,8 @@ class Supervisor:
             if deaths:
                 await asyncio.sleep(min(self._pause * 2 ** (deaths - 1), _LONGEST_PAUSE))
             try:
-                return await Child.launch(self._launch, self._load_seconds)
+                with loading("restart" if deaths else "start"):
+                    return await Child.launch(self._launch, self._load_seconds)
             except CrashError as e:
                 last, deaths = e, deaths + 1
         raise last

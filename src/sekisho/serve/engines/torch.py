@@ -18,6 +18,7 @@ from ...core.prompt import ASSISTANT, CLOSE, END, LETTERS, SPECIAL, SYSTEM, USER
 from ...core.question import OptionScores, Question
 from .. import prompts
 from ..deadline import by, deadline_in
+from ..loads import loading
 from ..scoring import log_softmax
 from ..streaming import StopCutter, TextStream
 from .continuation import continuation
@@ -94,7 +95,8 @@ class TorchEngine:
             return
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch-engine")
         try:
-            await self._compute(self._load)
+            with loading("start"):
+                await self._compute(self._load)
             await self.ask("", [prompts.SMALLEST], _SHORT)
         except BaseException:
             await self.stop()
