@@ -138,3 +138,10 @@ def test_a_key_that_others_may_read_is_refused(cli, promoted):
     refused = cli("audit", "checkpoint")
     assert refused.code == 1
     assert "chmod 600" in refused.err
+
+
+def test_an_export_makes_no_folder(cli, promoted, tmp_path):
+    ended = cli("audit", "export", str(tmp_path / "nope" / "all.jsonl"))
+    assert ended.code == 2
+    assert "There is no folder" in ended.err
+    assert not (tmp_path / "nope").exists()

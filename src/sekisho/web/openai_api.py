@@ -1,4 +1,4 @@
-"""OpenAI's chat and model routes: gated before the first token, recorded before the last one."""
+"""OpenAI's chat and model routes: gated before the first token; what is released is recorded before."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def chat_completions(request: Request) -> Response:
     form = read_chat(body, desk.judge.serving.engine.info.context)
     model, lane = lane_of(request, form.model)
     desk.require_model(model)
-    judging = desk.judge.chat(form.messages, form.sampling, form.contract, lane)
+    judging = desk.judge.chat(form.messages, form.sampling, form.contract, lane, form.stream)
     chat = await unless_gone(request, judging)
     answer = Answer(chat.judgement)
     if form.stream:
