@@ -4,11 +4,12 @@ import pytest
 
 from sekisho.core.canonical import digest_file
 from sekisho.core.errors import DataError
+from sekisho.core.gate_prompt import LANGS
 from sekisho.core.records import DECISIONS
 from sekisho.data.card import CARD, render_card
 from sekisho.data.corpus import DOMAINS
 from sekisho.data.dedup import THRESHOLD, jaccard, near_pairs, shingles
-from sekisho.data.format import FILES, LANGS, read_manifest, read_split
+from sekisho.data.format import FILES, read_manifest, read_split
 from sekisho.data.gateset import CAPS, cell_table, gather
 from sekisho.data.split import split_of
 
