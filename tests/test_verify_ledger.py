@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarking import load_script
-from ledger.makers import correction, judgement
+from ledger.makers import correction, forger, judgement
 from sekisho.core.canonical import canonical_json
 from sekisho.ledger import checkpoint, erasure, schema
 from sekisho.ledger.export import export
@@ -117,7 +117,7 @@ def test_it_reads_a_ledger_that_is_being_written(tool, made, tmp_path):
 
 
 def test_older_files_can_be_read_too(tool, tmp_path, monkeypatch):
-    for version in (1, 2):
+    for version in range(1, len(schema.MIGRATIONS)):
         path = tmp_path / f"v{version}.sqlite"
         with monkeypatch.context() as m:
             m.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
@@ -167,14 +167,18 @@ def edit(path, *statements):
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def test_content_that_went_without_an_entry_is_said(tool, made, copied):
+def test_content_that_went_without_an_entry_is_a_problem(tool, made, copied):
     edit(copied, "DELETE FROM contents WHERE rowid = 1")
     result = tool.verify(copied, made.witness)
-    assert result.problems == []
-    assert result.warnings == [
-        "the content of 1 entries is gone and no entry says that it was erased; first: 6"
-    ]
-    assert tool.verify(copied, made.witness, strict=True).problems
+    assert result.problems == [(6, "the content of 1 entries is gone and no entry says that it was erased")]
+
+
+def test_content_of_another_time_is_a_problem(tool, made, copied):
+    with forger(copied) as db:
+        db.execute("UPDATE contents SET at = '2099-01-01T00:00:00.000000Z' WHERE rowid = 2")
+    result = tool.verify(copied, made.witness)
+    assert (result.first_bad, len(result.problems)) == (7, 1)
+    assert "was given another time" in words(result)
 
 
 def test_content_that_came_back_is_a_problem(tool, made, copied):
@@ -340,3 +344,19 @@ def test_both_ways_to_check_consistency_agree(tool):
             for wrong in (path[1:], [*path, leaves[0]], path[::-1] if len(path) > 1 else [leaves[0]]):
                 theirs = merkle.is_consistent(old, size, subtree(0, old), subtree(0, size), wrong)
                 assert tool.is_consistent(old, size, roots[old], roots[size], wrong) == theirs
+
+
+def test_a_proof_names_what_it_proves(made, tmp_path):
+    def told(id, *extra, compact=False):
+        file = tmp_path / "proof.json"
+        file.write_bytes(canonical_json(made.proof(id, compact)))
+        command = [sys.executable, SCRIPT, "--proof", file, "--witness", made.witness, *extra]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    alone = told("j150")
+    assert "judgement j150 of " in alone
+    assert f"of {made.newest.size}, sha256:" in alone
+    assert "entries" not in alone
+    assert "proved        entry " in told("j150", compact=True)
+    assert "entries " in told("j150", made.path)
+    assert "judgement j150" in json.loads(told("j150", "--json"))["proved"]

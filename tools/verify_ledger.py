@@ -33,6 +33,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 GENESIS = "sha256:" + "0" * 64
 TAG = "sha256:"
+DATED = 4
+"""From this version of the file on, content bears the time of the first entry that names it."""
 BLOCK = 256
 """Entries in one stored block of the tree; blocks of blocks are as wide."""
 FIELDS = ("at", "body", "digest", "id", "kind", "prev", "seq")
@@ -56,7 +58,7 @@ _V2 = _V1 | {
 _V3 = _V2 | {
     "table tree": "3efa485bb54fa0bcbeca1ba5acac305e189b77142f32ddca5f06dc20cdd03ec0",
 }
-VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3}
+VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3}
 """SHA-256 of the SQL of every table, index and trigger, by version of the file (`user_version`)."""
 
 
@@ -70,6 +72,8 @@ class Result:
     checkpoints: int = 0
     signed_to: int = 0
     witnessed_to: int = 0
+    proved: str = ""
+    """The record a proof that holds is about, and where it stands."""
     problems: list[tuple[int | None, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -300,7 +304,8 @@ class Walk:
         """Compare with a witness, and accept these keys (when none is given: the first one met)."""
         self.result, self.tree = Result(), Tree()
         self.blocks: dict[tuple[int, int], bytes] = {}
-        self.named: list[tuple[int, str]] = []
+        self.named: dict[str, tuple[int, str]] = {}
+        """First entry that names each content, and that entry's time."""
         self.erased: dict[str, int] = {}
         self.roots: dict[int, str] = {}
         self._marks: dict[int, int] = {}
@@ -400,8 +405,8 @@ class Walk:
 
     def _note(self, kind: bytes | None, body: Mapping[str, Any], seq: int) -> None:
         content = body.get("content")
-        if kind in (b"judgement", b"correction") and isinstance(content, str):
-            self.named.append((seq, content))
+        if kind in (b"judgement", b"correction", b"stretch") and isinstance(content, str):
+            self.named.setdefault(content, (seq, str(body["at"])))
         if kind == b"erasure":
             self.erased.update(dict.fromkeys(body.get("digests", ()), seq))
 
@@ -456,7 +461,7 @@ def check_live(path: Path, walk: Walk) -> None:
             walk_rows((Row(*r) for r in db.execute(_ROWS)), walk)
             _check_objects(db, version, walk.result)
             if version >= 2:
-                _check_contents(db, walk)
+                _check_contents(db, walk, dated=version >= DATED)
             if version >= 3 and not walk.result.problems:
                 _check_blocks(db, walk)
             _check_structure(db, walk.result)
@@ -502,14 +507,11 @@ def _check_objects(db: sqlite3.Connection, version: int, result: Result) -> None
             result.blame(None, f"{name} {how}")
 
 
-def _check_contents(db: sqlite3.Connection, walk: Walk) -> None:
-    """Content must have its digest, be erased where an entry says so, and be gone only where one does."""
-    owners: dict[str, int] = {}
-    for seq, digest in walk.named:
-        owners.setdefault(digest, seq)
-    for digest, salt, body in db.execute("SELECT digest, salt, CAST(body AS BLOB) FROM contents"):
-        owner = owners.get(digest)
-        owners.pop(digest, 0)
+def _check_contents(db: sqlite3.Connection, walk: Walk, dated: bool) -> None:
+    """Content must have its digest and its entry's time, be erased where an entry says so, and be gone only where one does."""
+    left, broken = dict(walk.named), walk.result.first_bad is not None
+    for digest, salt, body, at in db.execute("SELECT digest, salt, CAST(body AS BLOB), at FROM contents"):
+        owner, time = left.pop(digest, (None, None))
         if TAG + hashlib.sha256(bytes(salt) + bytes(body)).hexdigest() != digest:
             walk.result.blame(owner, f"content {digest} was altered")
         if digest in walk.erased:
@@ -517,10 +519,13 @@ def _check_contents(db: sqlite3.Connection, walk: Walk) -> None:
             walk.result.blame(
                 owner, f"content {digest} is there, though entry {said} says that it was erased"
             )
-    gone = [seq for digest, seq in owners.items() if digest not in walk.erased]
-    if gone:
-        words = f"the content of {len(gone)} entries is gone and no entry says that it was erased; first: {min(gone)}"
-        walk.result.warnings.append(words)
+        if dated and owner is not None and at != time:
+            walk.result.blame(owner, f"content {digest} was given another time than its entry's")
+    # Behind an entry that is not right nothing was read, so an erasure there is not known.
+    gone = [seq for digest, (seq, _) in left.items() if digest not in walk.erased]
+    if gone and not broken:
+        words = f"the content of {len(gone)} entries is gone and no entry says that it was erased"
+        walk.result.blame(min(gone), words)
 
 
 def _check_blocks(db: sqlite3.Connection, walk: Walk) -> None:
@@ -673,6 +678,15 @@ def _whole_proof_fault(proof: Any, roots: Mapping[int, str], keys: set[str]) -> 
     return None if found == said["root"] else "its path does not lead to the checkpoint's root"
 
 
+def _proved(proof: Mapping[str, Any]) -> str:
+    """What a proof that holds is about, in words; a compact one knows its record's digest alone."""
+    if "entry" not in proof:
+        return f"entry {proof['seq']} of {proof['size']}, {proof['digest']}"
+    entry = proof["entry"]
+    where = f"entry {entry['seq']} of {proof['checkpoint']['size']}, {entry['digest']}"
+    return f"{entry['kind']} {entry['id']} of {entry['at']}, {where}"
+
+
 # --- the command -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -692,9 +706,12 @@ def verify(
         _check_ledger(ledger, walk)
     if proof is not None:
         roots = {line.size: str(line.said["root"]) for line in seen} | walk.roots
-        wrong = proof_fault(_json_of(proof), roots, trusted)
+        given = _json_of(proof)
+        wrong = proof_fault(given, roots, trusted)
         if wrong is not None:
             walk.result.blame(None, f"the proof does not hold: {wrong}")
+        else:
+            walk.result.proved = _proved(given)
     _warn(walk.result, ledger, witness, trusted)
     if strict:
         walk.result.problems += [(None, words) for words in walk.result.warnings]
@@ -762,6 +779,7 @@ def _print(result: Result, as_json: bool) -> None:
         "signed_to": result.signed_to,
         "witnessed_to": result.witnessed_to,
         "first_bad": result.first_bad,
+        "proved": result.proved or None,
         "problems": [{"entry": seq, "what": words} for seq, words in result.problems],
         "warnings": result.warnings,
     }
@@ -769,7 +787,12 @@ def _print(result: Result, as_json: bool) -> None:
         print(json.dumps(told, ensure_ascii=False, indent=2))
         return
     print("WHOLE" if told["ok"] else "NOT WHOLE")
-    for name in ("entries", "head", "root", "checkpoints", "signed_to", "witnessed_to"):
+    if result.proved:
+        print(f"{'proved':<13} {result.proved}")
+    # Without a ledger nothing was counted.
+    for name in (
+        ("entries", "head", "root", "checkpoints", "signed_to", "witnessed_to") if result.root else ()
+    ):
         print(f"{name:<13} {told[name]}")
     for seq, words in result.problems:
         print(f"problem       {f'entry {seq}: ' if seq is not None else ''}{words}")

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from .core.canonical import canonical_json, digest_json, file_digests, folder_digest, new_id, short
+from .core.canonical import digest_json, file_digests, folder_digest, new_id, short
 from .core.disk import sync, write_whole
 from .core.errors import ShelfError
 from .core.question import Frozen
@@ -152,8 +152,3 @@ def read_release(folder: Path) -> Release:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a partial file never stands under `path`: beside, fsync, rename."""
     write_whole(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True).encode())
-
-
-def write_canonical(path: Path, value: Any) -> None:
-    """Write the canonical JSON of `value` in the same safe way."""
-    write_json(path, json.loads(canonical_json(value)))

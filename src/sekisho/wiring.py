@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from .core.engine import Backend, Engine
-from .core.errors import SettingsError, ShelfError
+from .core.errors import NotFoundError, SettingsError, ShelfError
 from .core.settings import Settings
 from .host.gpu import require_device
 from .host.memory import available
@@ -23,6 +23,9 @@ from .serve.lanes import Lanes
 from .serve.rules import KEPT, Rules
 from .shelf import Release, Shelf
 from .tasks.policy import find_policy, read_document
+
+Use = Literal["make", "write", "read"]
+"""What is to be done with the ledger."""
 
 _log = logging.getLogger("sekisho.wiring")
 
@@ -54,22 +57,35 @@ class House:
         self.ledger.close()
 
 
-def build(settings: Settings) -> House:
+def build(settings: Settings, ledger: Use = "make") -> House:
     """Open everything that needs no model.
+
+    Args:
+        ledger: whether to make it, and the home folder, where there is none, or only to `write` or `read` one that is there.
 
     Raises:
         LedgerError, DataError: naming what cannot be opened and what to do.
+        NotFoundError: there is no ledger and none is to be made.
     """
     seal()
     home: Path = settings.home
-    home.mkdir(parents=True, exist_ok=True)
+    if ledger == "make":
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
     policy = read_document(find_policy(settings.policy, settings.share))
     contracts = {
         p.stem: read_document(p) for p in sorted((settings.share / "policies" / "contracts").glob("*.toml"))
     }
-    ledger = Ledger.open(home / "ledger.sqlite")
-    ledger.clock_tolerance = settings.clock_tolerance_seconds
-    return House(settings, ledger, Shelf(home / "shelf"), policy, contracts)
+    opened = _ledger(home / "ledger.sqlite", ledger)
+    opened.clock_tolerance = settings.clock_tolerance_seconds
+    return House(settings, opened, Shelf(home / "shelf"), policy, contracts)
+
+
+def _ledger(path: Path, use: Use) -> Ledger:
+    if use != "make" and not path.exists():
+        raise NotFoundError(
+            f"There is no ledger at {path}.", "Check `home`; the first `sekisho up` or `serve` makes one."
+        )
+    return Ledger.open(path, read_only=use == "read")
 
 
 def memory_budget(settings: Settings, folder: Path, release: Release) -> Budget | None:

@@ -3,15 +3,38 @@ from __future__ import annotations
 import json
 import sqlite3
 
+import pytest
+
 from .conftest import ASKED
 
 
-def test_an_empty_ledger_is_whole(cli):
+def test_a_whole_ledger_is_whole(cli, promoted):
     found = cli("audit", "verify", "--json")
     assert found.code == 0
     assert found.document["ok"] is True
-    assert found.document["entries"] == 0
+    assert found.document["entries"] > 0
     assert "whole" in cli("audit", "verify").out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["verify"],
+        ["show"],
+        ["prove", "jdg_x"],
+        ["export", "all.jsonl"],
+        ["checkpoint"],
+        ["retain"],
+        ["erase", "jdg_x", "--reason", "why"],
+        ["hold", "*", "--reason", "why"],
+    ],
+)
+def test_without_a_ledger_that_is_said_and_none_is_made(cli, tmp_path, command):
+    home = tmp_path / "empty"
+    ended = cli("audit", *command, "--home", str(home))
+    assert ended.code == 2
+    assert f"There is no ledger at {home / 'ledger.sqlite'}" in ended.err
+    assert not home.exists()
 
 
 def test_show_filters_and_pages(cli, promoted):

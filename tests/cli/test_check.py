@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from pathlib import Path
@@ -41,11 +42,23 @@ def test_tokens_are_never_shown(cli):
         assert "(set)" in ended.out
 
 
-def test_wrong_settings_still_show_what_there_is_to_set(cli):
-    ended = cli("settings", "--port", "x")
-    assert ended.code == 2
-    assert "deadline_seconds" in ended.out
+def test_wrong_settings_are_named_and_nothing_else_is_shown(cli):
+    ended = cli("settings", "--port", "x", "--retention", "abc")
+    assert (ended.code, ended.out) == (2, "")
     assert "port: expected a whole number" in ended.err
+    assert "retention: expected days from 0 to 36500, got 'abc'\n" in ended.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a check of POSIX rights")
+def test_a_home_that_others_may_read_is_found(checks, tmp_path):
+    home = tmp_path / "open"
+    home.mkdir()
+    home.chmod(0o755)
+    found = checks(home=str(home))["private"]
+    assert not found.ok
+    assert str(home) in found.found
+    home.chmod(0o700)
+    assert checks(home=str(home))["private"].ok
 
 
 def test_a_settings_file_is_read(cli, tmp_path):
@@ -72,7 +85,19 @@ def free_port() -> int:
         return trial.getsockname()[1]
 
 
-NAMES = ["python", "packages", "share", "home", "disk", "port", "device", "ledger", "memory", "engine"]
+NAMES = [
+    "python",
+    "packages",
+    "share",
+    "home",
+    "private",
+    "disk",
+    "port",
+    "device",
+    "ledger",
+    "memory",
+    "engine",
+]
 
 
 def test_the_doctor_looks_at_everything(cli, promoted, monkeypatch):

@@ -159,3 +159,10 @@ def test_a_report_from_the_command_line(cli, promoted, tmp_path):
         out.read_text(encoding="utf-8").startswith("<!DOCTYPE html>") or "<!DOCTYPE html>" in out.read_text()
     )
     assert cli("audit", "report", "--from", "x", "--to", "y").code == 2
+
+
+def test_an_export_makes_no_folder(cli, promoted, tmp_path):
+    ended = cli("audit", "export", str(tmp_path / "nope" / "all.jsonl"))
+    assert ended.code == 2
+    assert "There is no folder" in ended.err
+    assert not (tmp_path / "nope").exists()

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.core.deciding import NOTHING, OPTIONS, decide, temper
-from sekisho.core.errors import EngineError
+from sekisho.core.deciding import NOTHING, OPTIONS, decide
 from sekisho.core.records import STRICTNESS
 
 weights = st.tuples(*[st.floats(0, 1)] * 3).filter(lambda w: sum(w) > 1e-6)
@@ -83,25 +81,3 @@ def test_a_higher_threshold_or_a_guard_never_loosens(w, a, b, guard):
 )
 def test_what_cannot_be_read_escalates(probs):
     assert decide(probs, 0.0, ("late",)) == ("ESCALATE", ("unreadable", "late"))
-
-
-@given(st.lists(st.floats(-1e308, 1e308), min_size=1, max_size=5), st.floats(0.05, 20))
-def test_tempering_gives_probabilities_in_the_same_order(logits, temperature):
-    out = temper(logits, temperature)
-    assert math.isclose(math.fsum(out), 1.0, abs_tol=1e-9)
-    ranked = sorted(range(len(logits)), key=logits.__getitem__)
-    assert all(out[a] <= out[b] for a, b in pairwise(ranked))
-
-
-def test_tempering_by_hand():
-    assert temper([math.log(0.8), math.log(0.2)], 1.0) == pytest.approx((0.8, 0.2))
-    assert temper([math.log(0.8), math.log(0.2)], 2.0) == pytest.approx((2 / 3, 1 / 3))
-
-
-@pytest.mark.parametrize(
-    ("logits", "temperature"),
-    [([], 1), ([math.nan, 0], 1), ([math.inf, 0], 1), ([-math.inf], 1), ([0, 1], 0), ([0, 1], math.nan)],
-)
-def test_scores_that_are_none_are_an_engine_error(logits, temperature):
-    with pytest.raises(EngineError):
-        temper(logits, temperature)

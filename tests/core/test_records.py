@@ -26,6 +26,10 @@ FIELDS = {
             "reasons": st.lists(TEXT, max_size=3).map(tuple),
         }
     ),
+    "stretch": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "judgement", "content"], TEXT)
+        | {"place": st.integers(0, 9), "stamp": st.just(STAMP)}
+    ),
     "correction": st.fixed_dictionaries(
         dict.fromkeys(["id", "at", "judgement", "task", "label", "reason"], TEXT) | {"was": st.none() | TEXT}
     ),

@@ -195,3 +195,12 @@ def test_what_is_no_whole_number_is_refused(value):
 def test_there_is_no_setting_by_another_name():
     with pytest.raises(AttributeError):
         _ = load(env={}).colour
+
+
+def test_what_is_wrong_is_said_once_and_in_our_words(tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text(f"port = {'1' * 5000}")
+    with pytest.raises(SettingsError) as error:
+        load({"retention": "abc"}, env={}, file=file)
+    assert error.value.problems[1:] == ["retention: expected days from 0 to 36500, got 'abc'"]
+    assert error.value.problems[0].endswith("a number has too many digits")

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sekisho.core.canonical import new_id
+from sekisho.core.canonical import new_id, utc_now
 from sekisho.core.records import Judgement, Stamp
 from sekisho.ledger import erasure
 from sekisho.ledger.store import Ledger
@@ -23,7 +23,12 @@ def main() -> None:
             sealed = [ledger.seal(MARK + "x" * 50 * i) for i in range(20)]
             records = [
                 Judgement(
-                    id=new_id("jdg"), at="now", task="gate", decision="ALLOW", content=s.digest, stamp=stamp
+                    id=new_id("jdg"),
+                    at=utc_now(),
+                    task="gate",
+                    decision="ALLOW",
+                    content=s.digest,
+                    stamp=stamp,
                 )
                 for s in sealed
             ]

@@ -15,14 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sekisho.core.canonical import new_id
+from sekisho.core.canonical import new_id, utc_now
 from sekisho.core.errors import ConflictError, LedgerError
-from sekisho.core.records import Hold
-from sekisho.ledger import erasure, schema
+from sekisho.core.records import Hold, Stretch
+from sekisho.ledger import erasure, schema, views
 from sekisho.ledger.store import Ledger
+from sekisho.loop import retain
 
 from .eraser import MARK
-from .makers import AT, correction, judgement
+from .makers import AT, STAMP, correction, judgement
 
 ERASER = Path(__file__).with_name("eraser.py")
 
@@ -38,7 +39,8 @@ def secret(chance: random.Random, length: int) -> str:
 
 def store(ledger, text, **filters):
     sealed = ledger.seal({"state": text})
-    (entry,) = ledger.append([judgement(content=sealed.digest, **filters)], [sealed])
+    record = judgement(content=sealed.digest, **filters).model_copy(update={"at": utc_now()})
+    (entry,) = ledger.append([record], [sealed])
     return entry
 
 
@@ -265,3 +267,43 @@ def test_a_kill_in_the_middle_leaves_all_or_nothing_and_the_next_run_cleans_up(p
         erasure.retain(ledger, DAYS, "a test", LATER)
         assert MARK.encode() not in bytes_under(path.parent)
         assert ledger.verify().ok
+
+
+def stream(ledger, gate, texts):
+    """Stretches of a stream under a gate's judgement, then the record that closes it."""
+    for place, text in enumerate(texts):
+        sealed = ledger.seal({"answer": text})
+        ids = {"id": new_id("str"), "at": utc_now(), "judgement": gate, "place": place}
+        ledger.append([Stretch(**ids, content=sealed.digest, stamp=STAMP)], [sealed])
+    sealed = ledger.seal({"answer": "".join(texts)})
+    record = judgement(content=sealed.digest, task="chat", decision="released")
+    record = record.model_copy(update={"at": utc_now(), "links": {"gate": gate}})
+    return ledger.append([record], [sealed])[0]
+
+
+@pytest.mark.parametrize("subject", ["gate", "chat"])
+def test_a_stream_is_kept_erased_and_held_like_the_answer_it_is(ledger, subject):
+    gate = store(ledger, "asked")
+    chat = stream(ledger, gate.id, ["a", "b"])
+    stretches = views.stretches(ledger, gate)
+    assert [e.body["place"] for e in stretches] == [0, 1]
+    assert views.stretches(ledger, chat) == stretches
+    named = {"gate": gate.id, "chat": chat.id}[subject]
+    ledger.append([hold(named)])
+    with pytest.raises(ConflictError):
+        retain.erase(ledger, named, "asked for", "a test")
+    day = datetime.now(UTC) + timedelta(days=2)
+    erasure.retain(ledger, {"all": 7.0, "chat": 1.0}, "a test", day)
+    assert all(ledger.content(e.body["content"]) for e in stretches)
+    ledger.append([hold(named, active=False)])
+    erasure.retain(ledger, {"all": 7.0, "chat": 1.0}, "a test", day)
+    assert [ledger.content(e.body["content"]) for e in (*stretches, chat)] == [None] * 3
+    assert ledger.content(gate.body["content"]) == {"state": "asked"}
+    assert ledger.verify().ok
+
+
+def test_erasing_an_answer_erases_its_stream(ledger):
+    gate = store(ledger, "asked")
+    chat = stream(ledger, gate.id, ["a", "b"])
+    assert retain.erase(ledger, chat.id, "asked for", "a test")["erased"] == 3
+    assert ledger.content(gate.body["content"]) == {"state": "asked"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from sekisho.core.errors import LedgerError
-from sekisho.ledger import schema
+from sekisho.ledger import erasure, schema
 from sekisho.ledger.chain import GENESIS
 from sekisho.ledger.store import Ledger
 
-from .makers import judgement
+from .makers import forger, judgement
 
 
 def raw(path: Path) -> closing[sqlite3.Connection]:
@@ -109,11 +109,10 @@ def test_the_ledger_is_append_only_for_any_client(ledger, path, attack):
     assert ledger.verify().ok
 
 
-def test_content_may_be_erased_and_the_chain_stays_whole(ledger, path):
+def test_content_may_be_erased_and_the_chain_stays_whole(ledger):
     sealed = ledger.seal({"state": "secret"})
     ledger.append([judgement(content=sealed.digest)], [sealed])
-    with raw(path) as db:
-        db.execute("DELETE FROM contents")
+    erasure.erase(ledger, [sealed.digest], "asked for", "a test")
     assert ledger.content(sealed.digest) is None
     assert ledger.verify().ok
 
@@ -254,3 +253,16 @@ def test_an_old_sqlite_is_refused(path, monkeypatch):
 def test_read_connections_cannot_write(ledger):
     with ledger._reading() as db, pytest.raises(sqlite3.OperationalError):
         db.execute("DELETE FROM contents")
+
+
+def test_content_of_an_older_file_is_dated_by_its_entry(path, monkeypatch):
+    """Files up to version 3 kept the time of the commit, which nothing vouched for."""
+    with Ledger.open(path) as ledger:
+        sealed = ledger.seal("text")
+        ledger.append([judgement("j", content=sealed.digest)], [sealed])
+    with forger(path) as db:
+        db.execute("UPDATE contents SET at = 'whenever'")
+        db.execute("PRAGMA user_version = 3")
+    with Ledger.open(path) as ledger, raw(path) as db:
+        assert db.execute("SELECT at FROM contents").fetchall() == [(ledger.get("j").at,)]
+        assert ledger.verify().ok

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.core.canonical import canonical_json
-from sekisho.ledger import verify
+from sekisho.ledger import erasure, verify
 from sekisho.ledger.chain import entry_digest
 from sekisho.ledger.store import Ledger
 
@@ -295,7 +295,8 @@ def test_an_empty_ledger_is_whole(ledger):
 
 def test_memory_does_not_grow_with_the_ledger(ledger):
     sealed = [ledger.seal("y" * 10_000) for _ in range(500)]
-    ledger.append([policy("x" * 10_000) for _ in range(1500)], sealed)
+    named = [judgement(content=s.digest) for s in sealed]
+    ledger.append([policy("x" * 10_000) for _ in range(1500)] + named, sealed)
     tracemalloc.start()
     try:
         assert ledger.verify().ok
@@ -321,3 +322,39 @@ def test_verifying_does_not_stop_the_writer_and_sees_one_snapshot(full, path, mo
     assert (found.ok, found.entries, found.problem) == (True, N, None)
     found = full.verify()
     assert (found.ok, found.entries, found.first_bad_seq) == (False, N + 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM contents", "its content is gone and no entry says that it was erased"),
+        ("UPDATE contents SET at = '2099-01-01T00:00:00.000000Z'", "its content was given another time"),
+        ("UPDATE contents SET at = '1999-01-01T00:00:00.000000Z'", "its content was given another time"),
+    ],
+)
+def test_content_removed_or_dated_anew_behind_its_back_is_found(full, path, statement, words):
+    with forger(path) as db:
+        db.execute(statement)
+    found = full.verify()
+    assert (found.ok, found.first_bad_seq) == (False, 3)
+    assert f"entry 3: {words}" in found.problem
+
+
+def test_erased_content_may_be_gone_and_not_come_back(full, path):
+    digest = full.get("j3").body["content"]
+    with closing(sqlite3.connect(path)) as db:
+        row = db.execute("SELECT * FROM contents").fetchone()
+    erasure.erase(full, [digest], "asked for", "a test")
+    assert full.verify().ok
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", row)
+    found = full.verify()
+    assert (found.ok, found.first_bad_seq) == (False, 3)
+    assert "though an entry says that it was erased" in found.problem
+
+
+def test_content_shared_by_several_records_bears_the_first_ones_time(full):
+    digest = full.get("j3").body["content"]
+    later = correction("j3").model_copy(update={"at": "2027-01-01T00:00:00.000000Z", "content": digest})
+    full.append([later])
+    assert full.verify().ok

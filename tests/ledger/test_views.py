@@ -6,8 +6,8 @@ from .makers import contract, correction, judgement, policy, promotion, proof
 
 
 def test_nothing_yet(ledger):
-    assert views.serving(ledger) is views.active_policy(ledger) is views.active_contract(ledger) is None
-    assert views.correction_of(ledger, "j") is views.proof(ledger, "p") is None
+    assert views.serving(ledger) is views.active_policy(ledger) is None
+    assert views.proof(ledger, "p") is None
     assert views.corrections_for(ledger, "gate") == []
     assert views.decision_counts(ledger, "gate") == {}
 
@@ -31,14 +31,13 @@ def test_the_latest_policy_and_contract_are_in_force(ledger):
     old, new, c1, c2 = policy("v1"), policy("v2"), contract("v1"), contract("v2")
     ledger.append([new, c1, old, c2])
     assert views.active_policy(ledger) == old
-    assert views.active_contract(ledger) == c2
+    assert views.active_contracts(ledger) == {"v1": c1, "v2": c2}
 
 
 def test_the_last_word_on_a_judgement_counts(ledger):
     first, again = correction("j1", "DENY"), correction("j1", "ESCALATE")
     other, elsewhere = correction("j2", "ALLOW"), correction("j1", "yes", task="question")
     ledger.append([first, other, elsewhere, again])
-    assert views.correction_of(ledger, "j1") == again
     assert views.corrections_for(ledger, "gate") == [other, again]
     assert views.corrections_for(ledger, "gate", superseded=True) == [first, other, again]
 

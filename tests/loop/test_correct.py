@@ -7,7 +7,7 @@ from sekisho.core.canonical import digest_text
 from sekisho.core.errors import InputError, NotFoundError
 from sekisho.data.split import split_of
 from sekisho.loop.correct import correct
-from sekisho.loop.corrections import correction_examples
+from sekisho.loop.corrections import filed
 
 from .conftest import judged
 
@@ -43,7 +43,7 @@ def test_corrections_become_examples_by_the_last_word_and_never_cross_a_split(ho
         judgement = judged(house, text, contract="medical")
         correct(house.ledger, judgement.id, "DENY", "first")
         correct(house.ledger, judgement.id, "ESCALATE", "second")
-    found = {s: correction_examples(house, s) for s in ("train", "calibration", "holdout")}
+    found = filed(house).splits
     assert sum(map(len, found.values())) == 60
     assert all(found.values())
     for split, examples in found.items():
@@ -56,5 +56,5 @@ def test_corrections_become_examples_by_the_last_word_and_never_cross_a_split(ho
 def test_the_same_text_corrected_in_two_judgements_counts_once(house: wiring.House) -> None:
     for label in ("DENY", "ALLOW"):
         correct(house.ledger, judged(house, "同じ依頼").id, label, "because")
-    rows = [e for s in ("train", "calibration", "holdout") for e in correction_examples(house, s)]
+    rows = [e for examples in filed(house).splits.values() for e in examples]
     assert [e.label for e in rows] == ["ALLOW"]

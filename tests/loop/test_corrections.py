@@ -5,7 +5,7 @@ import pytest
 from sekisho import wiring
 from sekisho.core.canonical import new_id
 from sekisho.loop.correct import correct
-from sekisho.loop.corrections import correction_examples, filed
+from sekisho.loop.corrections import filed
 from sekisho.loop.finetune import finetune
 from sekisho.loop.prove import gather_splits
 
@@ -37,7 +37,7 @@ def test_a_correction_on_a_gathered_text_stays_in_its_split(house: wiring.House,
     texts = {str(e.meta["text"]) for e in splits[gathered]}
     for text in texts:
         say(house, text)
-    assert {str(e.meta["text"]) for e in correction_examples(house, goes)} == texts
+    assert {str(e.meta["text"]) for e in filed(house).splits[goes]} == texts
     assert sum(map(len, filed(house).splits.values())) == len(texts)
 
 
@@ -47,7 +47,7 @@ def test_nothing_that_proves_or_calibrates_is_trained_on(small: wiring.House) ->
         for example in examples:
             say(small, str(example.meta["text"]))
     unseen = {str(e.meta["text"]) for rows_ in gather_splits(small).values() for e in rows_}
-    trained = {str(e.meta["text"]) for e in correction_examples(small, "train")}
+    trained = {str(e.meta["text"]) for e in filed(small).splits["train"]}
     assert not trained & unseen
 
 

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.core.canonical import canonical_json
-from sekisho.core.deciding import OPTIONS, decide, temper
+from sekisho.core.deciding import OPTIONS, decide
 from sekisho.core.errors import ProofError
 from sekisho.core.records import DECISIONS
 from sekisho.proof import measures
 from sekisho.proof.measures import Scored
+from sekisho.serve.scoring import calibrate
 
 from .samples import population, scored
 
@@ -104,7 +105,7 @@ def test_counts_conserve_and_groups_partition(rows, temperature, tau):
 )
 def test_arrays_decide_as_the_served_rule_does(rows, temperature, tau):
     served = [
-        decide(dict(zip(OPTIONS, temper(r.logprobs, temperature), strict=True)), tau, r.decision_guard)[0]
+        decide(dict(zip(OPTIONS, calibrate(r.logprobs, temperature), strict=True)), tau, r.decision_guard)[0]
         for r in rows
     ]
     assert [DECISIONS[c] for c in measures.released(rows, temperature, tau)] == served

@@ -138,3 +138,9 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch):
         asyncio.run(
             read(Request({"type": "http", "headers": [], "method": "POST", "path": "/"}, never), LIMIT)
         )
+
+
+def test_a_number_of_too_many_digits_is_refused_in_our_words():
+    with pytest.raises(MalformedError, match="a number is too large") as error:
+        parse(b'{"n":' + b"1" * 5000 + b"}")
+    assert "sys." not in str(error.value)

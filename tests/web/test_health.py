@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
 import re
 import time
+from pathlib import Path
+
+import pytest
 
 from sekisho.core.errors import EngineError
 
@@ -40,6 +44,18 @@ def test_a_ledger_that_cannot_be_written_is_down_until_it_can(client, house):
     house.ledger._writer.execute("PRAGMA query_only = OFF")
     assert client.post("/v1/gate", json={"text": makers.FAMILIAR}).status_code == 200
     assert client.get("/healthz").json()["status"] == "ok"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps an open file where it is")
+@pytest.mark.parametrize("away", ["renamed", "removed"])
+def test_a_ledger_file_that_went_away_lets_nothing_out(client, house, away):
+    assert client.post("/v1/gate", json={"text": makers.FAMILIAR}).status_code == 200
+    for ending in ("", "-wal", "-shm"):
+        file = Path(f"{house.ledger.path}{ending}")
+        file.rename(f"{file}.away") if away == "renamed" else file.unlink()
+    assert client.post("/v1/gate", json={"text": makers.FAMILIAR}).status_code == 503
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "down")
 
 
 def test_a_ledger_that_does_not_answer_is_down(client, house, monkeypatch):

@@ -27,7 +27,7 @@ def verify(call: Call) -> None:
     """
     from ..loop import audit as loop
 
-    with call.house() as house:
+    with call.house("read") as house:
         found = loop.verify(house.ledger, house.settings.witness)
         witness = house.settings.witness
     document: dict[str, Any] = {
@@ -67,7 +67,7 @@ def show(
     kind: Annotated[
         str | None,
         typer.Option(
-            help="judgement, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key, escalation, certificate or incident."
+            help="judgement, stretch, correction, proof, promotion, policy, contract, checkpoint, hold, erasure, key, escalation, certificate or incident."
         ),
     ] = None,
     task: Annotated[str | None, typer.Option(help="gate, question or chat.")] = None,
@@ -79,7 +79,7 @@ def show(
     """Show entries of the ledger, newest first, or one record whole."""
     from ..loop import audit as loop
 
-    with call.house() as house:
+    with call.house("read") as house:
         found = loop.show(house.ledger, kind, task, decision, after, limit, id, not oldest_first)
     if call.json or id is not None:
         output.write_json(found if id is None else found[0])
@@ -94,6 +94,7 @@ def _row(entry: Mapping[str, Any]) -> tuple[str, ...]:
 
 _SUMMARIES = {
     "judgement": lambda r: f"{r['task']} {r['decision']} ({', '.join(r['reasons'])})",
+    "stretch": lambda r: f"stretch {r['place']} of the stream that {r['judgement']} let pass",
     "correction": lambda r: f"{r['was']} → {r['label']} on {r['judgement']} by {r['by']}",
     "proof": lambda r: f"{'passed' if r['passed'] else 'falls short'} {r['candidate']}",
     "promotion": lambda r: f"{'rollback to' if r['rollback'] else 'serves'} {r['release']} by {r['by']}",

@@ -7,7 +7,6 @@ from typing import Any
 
 import typer
 
-from ..core.errors import SettingsError
 from ..core.settings import TABLE, Settings, Spec
 from . import output
 from .options import Call, command, flag_of
@@ -23,11 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def settings(call: Call) -> None:
     """Show every setting: its value, where the value comes from, its flag, variable and default."""
-    try:
-        settled = call.settings()
-    except SettingsError:
-        _write([_row(spec, None) for spec in TABLE], call.json)
-        raise
+    settled = call.settings()
     _write([_row(spec, settled) for spec in TABLE], call.json)
 
 
@@ -39,13 +34,12 @@ def _write(rows: list[dict[str, Any]], as_json: bool) -> None:
     output.write_table(("setting", "value", "from", "default", "meaning"), cells)
 
 
-def _row(spec: Spec, settled: Settings | None) -> dict[str, Any]:
-    """One row; without settled settings, what the setting would be by default."""
-    value = settled.values[spec.name] if settled else None
+def _row(spec: Spec, settled: Settings) -> dict[str, Any]:
+    value = settled.values[spec.name]
     return {
         "name": spec.name,
         "value": "(set)" if spec.secret and value else _plain(value),
-        "source": settled.sources[spec.name] if settled else "not settled",
+        "source": settled.sources[spec.name],
         "default": _plain(spec.value_of_default()),
         "flag": flag_of(spec),
         "env": spec.env,
@@ -62,7 +56,7 @@ def _shown(value: Any) -> str:
 
 
 def doctor(call: Call) -> None:
-    """Check Python, packages, bundled files, home, disk, port, device, ledger, memory and engine. Exit code 1 when one fails."""
+    """Check Python, packages, bundled files, home and its rights, disk, port, device, ledger, memory and engine. Exit code 1 when one fails."""
     from .doctor import examine
 
     checks = list(examine(call.settings()))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..core.disk import readable_by_others
 from ..core.errors import SekishoError
 from ..core.settings import Settings
 from . import remote
@@ -38,7 +39,7 @@ class Check(NamedTuple):
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Yield every finding, one as soon as it is made."""
-    for check in (_python, _packages, _share, _home, _disk, _port, _device):
+    for check in (_python, _packages, _share, _home, _private, _disk, _port, _device):
         yield _run(check, settings)
     yield from _house(settings)
 
@@ -104,11 +105,24 @@ def _sha256(path: Path) -> str | None:
 
 def _home(settings: Settings) -> Check:
     home: Path = settings.home
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     trial = home / f".doctor-{os.getpid()}"
     trial.write_bytes(b"")
     trial.unlink()
     return Check("home", True, f"{home} can be written")
+
+
+def _private(settings: Settings) -> Check:
+    """People's texts lie in the home folder; systems without POSIX rights are passed over."""
+    home: Path = settings.home
+    open_to_others = readable_by_others([home, *sorted(home.glob("ledger.sqlite*"))])
+    told = f"others have rights to {', '.join(map(str, open_to_others))}"
+    return Check(
+        "private",
+        not open_to_others,
+        told if open_to_others else "its owner's alone",
+        f"Run `chmod -R go= {home}`.",
+    )
 
 
 def _disk(settings: Settings) -> Check:

@@ -28,7 +28,7 @@ def checkpoint(call: Call) -> None:
     """
     from ..loop import evidence as loop
 
-    with call.house() as house:
+    with call.house("write") as house:
         made = loop.checkpoint(house)
         witness = str(house.settings.witness or "none is set; see the setting `witness`")
     fields = ("id", "size", "root", "head", "key")
@@ -48,7 +48,7 @@ def prove(
     """
     from ..loop import evidence as loop
 
-    with call.house() as house:
+    with call.house("read") as house:
         found = loop.prove_entry(house, id, compact)
     if compact and not call.json:
         output.write_lines([json.dumps(found, separators=(",", ":"))])
@@ -78,7 +78,7 @@ def export(call: Call, file: Annotated[Path, typer.Argument(help="The new file, 
     """Write every entry to a file that `tools/verify_ledger.py` checks. Content is not in it, only its digests."""
     from ..loop import evidence as loop
 
-    with call.house() as house:
+    with call.house("read") as house:
         _result(call, loop.export(house, file))
 
 
@@ -112,7 +112,7 @@ def retain(call: Call, by: By = None) -> None:
     """
     from ..loop import retain as loop
 
-    with call.house() as house:
+    with call.house("write") as house:
         _result(call, loop.retain(house, name_of(by)))
 
 
@@ -125,7 +125,7 @@ def erase(
     """Erase the content of one record now, and of those that share it. What was decided stays in the chain."""
     from ..loop import retain as loop
 
-    with call.house() as house:
+    with call.house("write") as house:
         _result(call, loop.erase(house.ledger, id, reason, name_of(by)))
 
 
@@ -139,7 +139,7 @@ def hold(
     """Put content under a legal hold, so that neither `retain` nor `erase` takes it."""
     from ..loop import retain as loop
 
-    with call.house() as house:
+    with call.house("write") as house:
         call.result(loop.hold(house.ledger, id, not release, reason, name_of(by)))
 
 

@@ -20,7 +20,7 @@ from .progress import shown
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from ..wiring import House
+    from ..wiring import House, Use
 
 COMMON = ("home", "engine", "host", "port", "device")
 """Settings whose flags are shown in every help; the others are taken too, and listed by `sekisho settings`."""
@@ -49,11 +49,11 @@ class Call:
         return load(flags=self.flags, file=self.config)
 
     @contextmanager
-    def house(self) -> Iterator[House]:
-        """Wire the house and close it again."""
+    def house(self, ledger: Use = "make") -> Iterator[House]:
+        """Wire the house and close it again; `ledger` as `wiring.build` takes it."""
         from .. import wiring
 
-        house = wiring.build(self.settings())
+        house = wiring.build(self.settings(), ledger)
         try:
             yield house
         finally:

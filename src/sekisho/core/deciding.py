@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from .errors import EngineError
 from .records import STRICTNESS, Decision
 
 OPTIONS: tuple[Decision, ...] = ("ALLOW", "DENY", "ESCALATE")
@@ -17,24 +16,6 @@ OPTIONS: tuple[Decision, ...] = ("ALLOW", "DENY", "ESCALATE")
 
 NOTHING = 1.0
 """The threshold at which nothing is allowed, however sure the model is."""
-
-
-def temper(logprobs: Sequence[float], temperature: float) -> tuple[float, ...]:
-    """Return softmax(logprobs / temperature), the calibrated probabilities (Guo et al. 2017, equation 9).
-
-    Raises:
-        EngineError: for NaN, +inf, no finite entry or a temperature that is not positive and finite.
-    """
-    top = max(logprobs, default=-math.inf)
-    broken = any(math.isnan(x) for x in logprobs) or not math.isfinite(top)
-    if broken or not (math.isfinite(temperature) and temperature > 0):
-        raise EngineError(
-            f"Scores {tuple(logprobs)} at temperature {temperature} are not log-probabilities.",
-            "Check the engine with `sekisho doctor`.",
-        )
-    weights = [math.exp((x - top) / temperature) for x in logprobs]
-    total = math.fsum(weights)
-    return tuple(w / total for w in weights)
 
 
 def decide(

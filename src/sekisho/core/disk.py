@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -34,3 +35,9 @@ def sync(paths: Iterable[Path]) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def readable_by_others(paths: Iterable[Path]) -> list[Path]:
+    """Those that exist and that others than their owner have any right to; none on systems without POSIX rights."""
+    others = stat.S_IRWXG | stat.S_IRWXO
+    return [p for p in paths if os.name != "nt" and p.exists() and p.stat().st_mode & others]

@@ -209,7 +209,7 @@ class SettingsError(SekishoError):
         self.problems = problems
         super().__init__(
             "Settings are wrong:\n" + "\n".join(f"  - {p}" for p in problems),
-            "Run `sekisho settings` to see every setting, its source and its default.",
+            "Mend them; `sekisho settings` then shows every setting, its source and its default.",
         )
 
 

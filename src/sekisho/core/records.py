@@ -37,7 +37,7 @@ class Judgement(Frozen):
         probabilities: calibrated, by option key; empty for free text and when no readable answer came.
         raw: the engine's uncalibrated probabilities, same keys.
         answer: the model's own answer: the likeliest key; None when there was none.
-        decision: for the gate, what was released (ALLOW, ESCALATE, DENY); for other tasks the answer, or `released`, `refused`.
+        decision: for the gate, what was released (ALLOW, ESCALATE, DENY); for other tasks the answer, or `released`, `interrupted`.
         reasons: machine-readable reasons, in order: `model`, `below_threshold`, `unfamiliar`, `engine_timeout` …
         policy_ref: clause of the policy that decided.
         escalation_target: who is asked when the decision is ESCALATE.
@@ -62,6 +62,25 @@ class Judgement(Frozen):
     stamp: Stamp
     links: Mapping[str, str] = {}
     usage: Mapping[str, float] = {}
+
+
+class Stretch(Frozen):
+    """Text of a stream, written down before it left. Those of one stream, in order, begin the answer that a judgement of task `chat` closes.
+
+    Attributes:
+        id: `str_…`.
+        judgement: id of the gate's judgement that let the text pass; the record that closes the stream links to it too.
+        place: position in the stream, from 0.
+        content: salted digest of the text, which lies apart and may be erased.
+        stamp: what wrote it, also when a power cut left the stream unclosed.
+    """
+
+    id: str
+    at: str
+    judgement: str
+    place: int
+    content: str
+    stamp: Stamp
 
 
 class Correction(Frozen):
@@ -301,6 +320,7 @@ class Incident(Frozen):
 
 Record = (
     Judgement
+    | Stretch
     | Correction
     | Proof
     | Promotion
@@ -317,6 +337,7 @@ Record = (
 
 KINDS: Mapping[str, type[Frozen]] = {
     "judgement": Judgement,
+    "stretch": Stretch,
     "correction": Correction,
     "proof": Proof,
     "promotion": Promotion,

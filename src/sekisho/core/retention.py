@@ -36,5 +36,5 @@ def _days(text: str) -> float:
     except ValueError:
         days = math.nan
     if not 0 <= days <= _MOST:
-        raise ValueError(f"expected days from 0 to {_MOST:g}, got {text.strip()!r}")
+        raise ValueError(f"expected days from 0 to {_MOST:g}")
     return days

@@ -15,7 +15,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
-from .retention import retention_days
+from .values import address as _address
+from .values import choice as _choice
+from .values import optional as _optional
+from .values import optional_path as _optional_path
+from .values import path as _path
+from .values import real as _real
+from .values import retention as _retention
+from .values import text as _text
+from .values import whole as _whole
 
 ENV_PREFIX = "SEKISHO_"
 
@@ -55,79 +63,6 @@ class Spec:
     def value_of_default(self) -> Any:
         """The default, computed if it depends on the machine."""
         return self.default() if callable(self.default) else self.default
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError("expected a non-empty text")
-    return value
-
-
-def _optional(value: Any) -> str | None:
-    if not isinstance(value, str):
-        raise ValueError("expected a text")
-    return value or None
-
-
-def _path(value: Any) -> Path:
-    try:
-        return Path(_text(str(value))).expanduser().absolute()
-    except RuntimeError:  # `~name` of a user who does not exist
-        raise ValueError("expected a path in a home folder that exists") from None
-
-
-def _optional_path(value: Any) -> Path | None:
-    return _path(value) if value else None
-
-
-def _address(value: Any) -> str | None:
-    text = _optional(value)
-    if text is not None and not text.startswith(("http://", "https://")):
-        raise ValueError("expected an address that begins with http:// or https://")
-    urlsplit(text or "").port  # noqa: B018  it is read, and checked, when it is asked for
-    return text
-
-
-def _retention(value: Any) -> str:
-    retention_days(str(value))
-    return str(value)
-
-
-def _choice(*valid: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value not in valid:
-            raise ValueError(f"expected one of {', '.join(valid)}")
-        return str(value)
-
-    return parse
-
-
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-            raise ValueError(f"expected a whole number from {low} to {high}")
-        try:
-            number = int(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"expected a whole number from {low} to {high}") from None
-        if not low <= number <= high:
-            raise ValueError(f"expected a whole number from {low} to {high}")
-        return number
-
-    return parse
-
-
-def _real(low: float, high: float) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"expected a number from {low:g} to {high:g}") from None
-        if isinstance(value, bool) or not low <= number <= high:
-            raise ValueError(f"expected a number from {low:g} to {high:g}")
-        return number
-
-    return parse
 
 
 TABLE: tuple[Spec, ...] = (
@@ -436,7 +371,9 @@ def _from_file(file: Path | None, env: Mapping[str, str], problems: list[str]) -
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         problems.append(f"{path}: cannot be read as TOML: {e}")
-        return {}
+    except ValueError:  # Python's own words on this speak of Python
+        problems.append(f"{path}: cannot be read as TOML: a number has too many digits")
+    return {}
 
 
 def _contradictions(settings: Settings) -> list[str]:

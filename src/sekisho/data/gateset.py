@@ -181,12 +181,6 @@ def _lengths(authored: Sequence[Request]) -> dict[str, dict[str, float]]:
     return table
 
 
-def empty_cells(manifest: Manifest, split: str) -> list[tuple[str, str, str]]:
-    """Return the (language, domain, decision) cells of a split that have no row."""
-    cells = [(lang, domain, decision) for lang in LANGS for domain in DOMAINS for decision in DECISIONS]
-    return [c for c in cells if not manifest.rows(split=split, lang=c[0], domain=c[1], decision=c[2])]
-
-
 def cell_table(counts: Sequence[Count]) -> str:
     """Return counts of language × domain × decision as a Markdown table, all splits named in `counts` together."""
     rows: Counter[tuple[str, str, str]] = Counter()

@@ -25,7 +25,7 @@ def alone(path: Path) -> Iterator[bool]:
     if place in _held:
         yield False
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with place.open("a+b") as file:
         _take(file, place)
         _held.add(place)

@@ -34,12 +34,13 @@ START = Head(0, GENESIS)
 
 
 class Draft(NamedTuple):
-    """A record as it will be stored, before it has a place in the chain. `text` is its canonical JSON."""
+    """A record as it will be stored, before it has a place in the chain. `text` is its canonical JSON, `content` the digest of its content, if any."""
 
     kind: str
     id: str
     at: str
     text: str
+    content: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def draft(record: Record) -> Draft:
         raise LedgerError(f"{e} is not a kind of record.", f"Append one of {', '.join(KINDS)}.") from e
     # Not pydantic's own JSON mode: it turns a NaN inside `Any` into null without a word.
     text = _canonical(record.model_dump(), f"The {kind} {record.id!r}").decode()
-    return Draft(kind, record.id, record.at, text)
+    return Draft(kind, record.id, record.at, text, getattr(record, "content", None))
 
 
 def link(drafts: Sequence[Draft], head: Head) -> list[Entry]:

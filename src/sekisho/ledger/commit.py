@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from sekisho.core.errors import LedgerError
+from sekisho.core.errors import LedgerError, SekishoError
 from sekisho.core.records import Record
 
-from .chain import Draft, Entry, Head, Sealed
+from . import rows
+from .chain import Draft, Entry, Head, Sealed, draft
 
 Work = Callable[[sqlite3.Connection, Head], Sequence[Record]]
 """Given the writer's open transaction and the head, does something in it and returns the records that say so. It may be run again
@@ -100,3 +101,20 @@ class Queue:
 def closed_error() -> LedgerError:
     """The error of every call after `close`."""
     return LedgerError("The ledger is closed.", "Open it again.")
+
+
+def write(db: sqlite3.Connection, job: Job, head: Head) -> list[Entry] | None:
+    """Write one job inside the transaction; None when it was refused, with the reason in the job and nothing written."""
+    job.error = None
+    db.execute("SAVEPOINT job")
+    try:
+        records = job.work(db, head) if job.work is not None else ()
+        drafts = [*job.drafts, *(draft(r) for r in records)]
+        job.error = rows.conflict(db, drafts)
+        entries = rows.insert(db, drafts, job.sealed, head) if job.error is None else None
+    except SekishoError as e:
+        job.error, entries = e, None
+    if entries is None:
+        db.execute("ROLLBACK TO job")
+    db.execute("RELEASE job")
+    return entries

@@ -30,8 +30,10 @@ LOG_SECONDS = 30.0
 """How long emptying the log waits for readers."""
 _CHUNK = 1000
 """Digests in one erasure's entry."""
-_CLAIMS = """SELECT seq, kind, id, json_extract(body, '$.task'), json_extract(body, '$.content'), body FROM entries
-    WHERE kind IN ('judgement', 'correction', 'hold') AND seq > ? ORDER BY seq"""
+_CLAIMS = """SELECT seq, kind, id, task, coalesce(judgement, json_extract(body, '$.links.gate')), json_extract(body, '$.content'), body
+    FROM entries WHERE kind IN ('judgement', 'stretch', 'correction', 'hold') AND seq > ? ORDER BY seq"""
+_CLASSES = {"correction": "corrected", "stretch": "chat"}
+"""Class of the content that a kind of record names; a judgement's is its task."""
 
 
 class Erased(NamedTuple):
@@ -52,6 +54,8 @@ class Claims:
         self._seq = 0
         self._classes: dict[str, frozenset[str]] = {}
         self._named: dict[str, frozenset[str]] = {}
+        self._streams: dict[str, set[str]] = {}
+        """Contents of each stream's stretches, by the gate's judgement."""
         self._holds: dict[str, bool] = {}
 
     @classmethod
@@ -66,19 +70,29 @@ class Claims:
         new = Claims(self.stored)
         new._seq, new._holds = self._seq, dict(self._holds)
         new._classes, new._named = dict(self._classes), dict(self._named)
+        new._streams = {gate: set(contents) for gate, contents in self._streams.items()}
         new._add(db)
         return new
 
     def _add(self, db: sqlite3.Connection) -> None:
-        for seq, kind, id, task, content, body in db.execute(_CLAIMS, (self._seq,)):
+        for seq, kind, id, task, gate, content, body in db.execute(_CLAIMS, (self._seq,)):
             self._seq = seq
             if kind == "hold":
                 hold = Hold.model_validate_json(body)
                 self._holds[hold.subject] = hold.active
-            elif content in self.stored:
-                name = "corrected" if kind == "correction" else task
-                self._classes[content] = self._classes.get(content, frozenset()) | {name}
-                self._named[content] = self._named.get(content, frozenset()) | {id}
+                continue
+            if content in self.stored:
+                self._classes[content] = self._classes.get(content, frozenset()) | {_CLASSES.get(kind, task)}
+                self._name(content, id)
+                if kind == "stretch":
+                    self._name(content, gate)
+                    self._streams.setdefault(gate, set()).add(content)
+            if task == "chat" and kind == "judgement":
+                for stretch in self._streams.get(gate, ()):
+                    self._name(stretch, id)
+
+    def _name(self, content: str, id: str) -> None:
+        self._named[content] = self._named.get(content, frozenset()) | {id}
 
     def is_held(self, digest: str) -> bool:
         """Whether a hold on everything, or on a record that names this content, is active."""

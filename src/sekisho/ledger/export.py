@@ -22,12 +22,13 @@ def export(ledger: Ledger, path: Path) -> Head:
     not exported, only its digests. The file appears under its name when it is whole.
 
     Raises:
-        InputError: the file exists already.
+        InputError: the file exists already, or its folder does not.
         LedgerError: an entry cannot be read.
     """
     if path.exists():
         raise InputError(f"{path} exists already.", "Name another file.")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent}.", "Make it first, or name another file.")
     part = path.with_name(f".{path.name}-{os.getpid()}.part")
     try:
         with part.open("wb") as file:

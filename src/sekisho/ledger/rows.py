@@ -86,8 +86,9 @@ def insert(
         (e.seq, e.kind, e.id, e.at, d.text, e.prev, e.digest) for e, d in zip(entries, drafts, strict=True)
     ]
     db.executemany(_INSERT, rows)
-    now = utc_now()
-    db.executemany(_KEEP, [(x.digest, x.salt, x.body, now) for x in sealed])
+    # Content is as old as the first entry that names it: the chain covers that time, so nobody can make it older or younger.
+    dates = {d.content: d.at for d in reversed(drafts)}
+    db.executemany(_KEEP, [(x.digest, x.salt, x.body, dates.get(x.digest) or utc_now()) for x in sealed])
     tree.grow(db, after.seq, after.seq + len(entries))
     return entries
 

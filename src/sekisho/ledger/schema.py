@@ -6,7 +6,6 @@ SQLite that Python happens to be built with is never relied on.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from sekisho.core.errors import LedgerError
 
-from . import tree
+from . import place, tree
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process before it gives up; with the engine's deadline it bounds an answer."""
@@ -23,6 +22,11 @@ APPLICATION_ID = 0x53454B49
 """`SEKI`: marks the file, so that another program's database is never migrated by accident."""
 OLDEST_SQLITE = (3, 37)
 """STRICT tables came with 3.37."""
+
+NAMED = """SELECT min(seq) AS seq, at, json_extract(body, '$.content') AS content FROM entries
+    WHERE kind IN ('judgement', 'correction', 'stretch') AND json_extract(body, '$.content') IN (SELECT digest FROM contents)
+    GROUP BY json_extract(body, '$.content')"""
+"""Position and time of the first entry that names each content there is."""
 
 _FULL = 2
 
@@ -83,7 +87,17 @@ def _tree(db: sqlite3.Connection) -> None:
     tree.grow(db, 0, size)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_entries, _contents, _tree)
+def _dates(db: sqlite3.Connection) -> None:
+    """Why: when content was stored decides when it is erased, so that is the time of the first entry that names it, which the chain covers."""
+    (guard,) = db.execute("SELECT sql FROM sqlite_master WHERE name = 'contents_no_update'").fetchone()
+    db.execute("DROP TRIGGER contents_no_update")
+    db.execute(
+        f"UPDATE contents SET at = named.at FROM ({NAMED}) AS named WHERE named.content = contents.digest"  # noqa: S608
+    )
+    db.execute(guard)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_entries, _contents, _tree, _dates)
 """Step n brings a file to version n (`user_version`). A released step is never edited; a change is a new step."""
 
 
@@ -119,7 +133,9 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open a file for writing, made and migrated as needed. Errors as `connect`, and OSError for the folder."""
-    _make_folder(path.parent)
+    place.make_folder(path.parent)
+    place.make_private(path)
+    place.take_rights_away(path)
     db = connect(path, "rwc")
     try:
         migrate(db)
@@ -128,20 +144,6 @@ def open_writer(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents so that they outlive a power cut; SQLite syncs only the folder its file lies in."""
-    if folder.exists():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    if os.name != "nt":
-        handle = os.open(folder.parent, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _check_mark(db: sqlite3.Connection, path: Path) -> None:

@@ -16,12 +16,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sekisho.core.errors import InputError, LedgerError, SekishoError
+from sekisho.core.errors import InputError, LedgerError
 from sekisho.core.records import Record
 
 from . import rows, schema, witness
 from .chain import Entry, Head, Sealed, draft, seal, seal_digest
-from .commit import Job, Queue, Work, closed_error
+from .commit import Job, Queue, Work, closed_error, write
+from .place import Place
 from .verify import Verification, audit
 
 MAX_PAGE = 10_000
@@ -45,6 +46,7 @@ class Ledger:
         self.path = path
         self._writer = writer
         self._queue = Queue(self._commit)
+        self._place = Place(path) if writer is not None else None
         self._pool_lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -54,7 +56,11 @@ class Ledger:
 
     @property
     def problem(self) -> str | None:
-        """Why the latest append failed, for half a minute; None when it went well."""
+        """Why nothing can be written now, or why the latest append failed, for half a minute; None when all is well."""
+        try:
+            self._check_place()
+        except LedgerError as e:
+            return str(e)
         at, why = self._failed or (-_REMEMBERED, None)
         return why if time.monotonic() - at < _REMEMBERED else None
 
@@ -135,17 +141,23 @@ class Ledger:
             self._transact(batch)
             self._failed = None
         except LedgerError as e:
-            for job in batch:
-                job.error = e
-            self._failed = time.monotonic(), str(e)
+            self._fail(batch, e)
         except sqlite3.Error as e:
             if len(batch) > 1 and schema.of_one_caller(e):
                 for job in batch:
                     self._commit([job])
                 return
-            for job in batch:
-                job.error = schema.translated(e, self.path)
-            self._failed = time.monotonic(), str(batch[0].error)
+            self._fail(batch, schema.translated(e, self.path))
+
+    def _fail(self, batch: list[Job], error: LedgerError) -> None:
+        for job in batch:
+            job.error = LedgerError(error.what, error.do)
+            job.error.__cause__ = error.__cause__
+        self._failed = time.monotonic(), str(error)
+
+    def _check_place(self) -> None:
+        if self._place is not None and not self._closed:
+            self._place.check()
 
     def _transact(self, batch: list[Job]) -> None:
         db = self._writer
@@ -156,10 +168,12 @@ class Ledger:
             head = rows.head(db)
             rows.check_clock(db, self.clock_tolerance)
             for job in batch:
-                entries = _do(db, job, head)
+                entries = write(db, job, head)
                 if entries is not None:
                     head = Head(entries[-1].seq, entries[-1].digest) if entries else head
                     written.append((job, entries))
+            # A file that was removed or renamed takes a commit without a word, and it is lost with the last process that has it open.
+            self._check_place()
             db.execute("COMMIT")
         except BaseException:
             schema.roll_back(db)
@@ -249,7 +263,7 @@ class Ledger:
             return [rows.entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
 
     def content(self, digest: str) -> Any | None:
-        """Return the content a record's `content` digest names; None when it was erased or never kept (or is null).
+        """Return the content a record's `content` digest names; None when it was erased (or is null).
 
         Raises:
             LedgerError: what is stored does not have that digest.
@@ -283,27 +297,6 @@ class Ledger:
             return dict(db.execute(sql, (task,)).fetchall())
 
     def verify(self, witnessed: Path | None = None) -> Verification:
-        """Distrust the whole file, on one snapshot, in constant memory; see `verify.audit`.
-
-        Args:
-            witnessed: file of a witness to compare with.
-        """
+        """Distrust the whole file, on one snapshot, in constant memory, against a witness's file if given; see `verify.audit`."""
         with self._reading() as db:
             return audit(db, witness.read(witnessed) if witnessed is not None else ())
-
-
-def _do(db: sqlite3.Connection, job: Job, head: Head) -> list[Entry] | None:
-    """Write one job inside the transaction; None when it was refused, with the reason in the job and nothing written."""
-    job.error = None
-    db.execute("SAVEPOINT job")
-    try:
-        records = job.work(db, head) if job.work is not None else ()
-        drafts = [*job.drafts, *(draft(r) for r in records)]
-        job.error = rows.conflict(db, drafts)
-        entries = rows.insert(db, drafts, job.sealed, head) if job.error is None else None
-    except SekishoError as e:
-        job.error, entries = e, None
-    if entries is None:
-        db.execute("ROLLBACK TO job")
-    db.execute("RELEASE job")
-    return entries

@@ -66,6 +66,8 @@ def _audit(db: sqlite3.Connection, seen: Iterable[Line]) -> Verification:
     bad = None if broken is None else broken.seq
     problems = [] if broken is None else [f"entry {bad}: {broken.words}"]
     content, blamed = _altered_content(db, searchable=broken is None)
+    if broken is None and not content:
+        content, blamed = _missing_content(db)
     problems += content + walk.wrong_blocks
     problems += _schema_problems(db)
     if not problems:
@@ -147,6 +149,32 @@ def _altered_content(db: sqlite3.Connection, searchable: bool) -> tuple[list[str
                 return [f"content {digest} was altered"], _owner(db, digest) if searchable else None
     except sqlite3.Error as e:
         return [f"contents cannot be read ({e})"], None
+    return [], None
+
+
+_ERASED = "SELECT value FROM entries, json_each(body, '$.digests') WHERE kind = 'erasure'"
+_GONE = f"""SELECT seq FROM entries WHERE kind IN ('judgement', 'correction', 'stretch') AND json_extract(body, '$.content') IS NOT NULL
+    AND json_extract(body, '$.content') NOT IN (SELECT digest FROM contents)
+    AND json_extract(body, '$.content') NOT IN ({_ERASED}) ORDER BY seq LIMIT 1"""  # noqa: S608
+_BACK = f"SELECT seq FROM ({schema.NAMED}) WHERE content IN ({_ERASED}) ORDER BY seq LIMIT 1"  # noqa: S608
+_DATED = f"""SELECT named.seq FROM ({schema.NAMED}) AS named JOIN contents ON digest = content
+    WHERE contents.at IS NOT named.at ORDER BY named.seq LIMIT 1"""  # noqa: S608
+_LOSSES = (
+    (_GONE, "its content is gone and no entry says that it was erased"),
+    (_BACK, "its content is there, though an entry says that it was erased"),
+    (_DATED, "its content was given another time, by which it would be erased earlier or later"),
+)
+
+
+def _missing_content(db: sqlite3.Connection) -> tuple[list[str], int | None]:
+    """Compare the contents there are with what entries say of them; the bodies of a whole chain can be searched."""
+    try:
+        for question, words in _LOSSES:
+            row = db.execute(question).fetchone()
+            if row is not None:
+                return [f"entry {row[0]}: {words}"], row[0]
+    except sqlite3.Error as e:
+        return [f"contents cannot be compared with the entries ({e})"], None
     return [], None
 
 

@@ -19,7 +19,7 @@ from sekisho.core.records import (
 
 from . import rows
 from .chain import Entry
-from .store import Ledger
+from .store import MAX_PAGE, Ledger
 
 _PAGE = 1000
 
@@ -39,9 +39,10 @@ def active_policy(ledger: Ledger) -> Policy | None:
     return cast("Policy | None", _latest(ledger, "policy"))
 
 
-def active_contract(ledger: Ledger) -> Contract | None:
-    """Return the identity contract in force: the latest one; None before the first."""
-    return cast("Contract | None", _latest(ledger, "contract"))
+def stretches(ledger: Ledger, judgement: Entry) -> list[Entry]:
+    """Return the text that left in a stream, in order, for the gate's judgement that let it pass or the one that closed the stream."""
+    gate = judgement.body["links"].get("gate", judgement.id)
+    return ledger.entries(kind="stretch", judgement=gate, limit=MAX_PAGE)
 
 
 def corrections_for(ledger: Ledger, task: str, superseded: bool = False) -> list[Correction]:
@@ -57,12 +58,6 @@ def corrections_for(ledger: Ledger, task: str, superseded: bool = False) -> list
         return found
     last = {c.judgement: c.id for c in found}
     return [c for c in found if last[c.judgement] == c.id]
-
-
-def correction_of(ledger: Ledger, judgement_id: str) -> Correction | None:
-    """Return the last word on a judgement; None when nobody has spoken."""
-    page = ledger.entries(kind="correction", judgement=judgement_id, limit=1, newest_first=True)
-    return cast(Correction, page[0].record) if page else None
 
 
 _UNFINISHED = """WHERE kind = 'judgement' AND task = 'gate' AND decision = 'ESCALATE' AND seq > ? AND NOT EXISTS (

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.errors import InputError, NotFoundError
 from ..core.records import DECISIONS, KINDS
+from ..ledger import views
 from ..ledger.chain import Entry
 from ..ledger.store import Ledger
 from ..ledger.verify import Verification
@@ -73,7 +74,16 @@ def _whole(ledger: Ledger, id: str) -> dict[str, Any]:
         found["corrections"] = [
             dict(e.body) for e in ledger.entries(kind="correction", judgement=id, limit=1000)
         ]
+        found["stretches"] = stretches(ledger, entry)
     return found
+
+
+def stretches(ledger: Ledger, judgement: Entry) -> list[dict[str, Any]]:
+    """Return what left in a stream under a judgement, in order, as plain values; `kept` is the text, None when it was erased."""
+    return [
+        {"seq": e.seq, **e.body, "kept": ledger.content(e.body["content"])}
+        for e in views.stretches(ledger, judgement)
+    ]
 
 
 def _plain(entry: Entry) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from .. import metrics
 from ..core.canonical import new_id, utc_now
 from ..core.errors import InputError, NotFoundError
-from ..core.question import Option, Question
 from ..core.records import Correction, Judgement
 from ..ledger.store import Ledger
 from ..tasks import gate
@@ -61,16 +60,3 @@ def _check(record: Judgement, label: str, reason: str, by: str) -> None:
         )
     if not by.strip() or len(by) > 200:
         raise InputError("The name is empty or too long.", "Give 1 to 200 characters.", ("body", "by"))
-
-
-def corrected_question(content: dict[str, object], name: str | None) -> Question | None:
-    """The question of a judgement, from its kept content; None for the gate, whose question is the house's own."""
-    for kept in content.get("questions", []):  # type: ignore[attr-defined]
-        if kept["name"] == name:
-            q = kept["question"]
-            return Question(
-                type=q["type"],
-                instructions=q["instructions"],
-                options=tuple(Option(**o) for o in q["options"]),
-            )
-    return None

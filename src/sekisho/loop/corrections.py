@@ -49,11 +49,6 @@ def filed(parts: Parts) -> Filed:
     return Filed(splits, conversations)
 
 
-def correction_examples(parts: Parts, split: str) -> list[Example]:
-    """The corrections that belong to a split."""
-    return filed(parts).splits[split]
-
-
 def _gathered(parts: Parts) -> dict[str, str]:
     """The split of every gathered text; of two, the one that is further from training. Empty before anything was gathered."""
     if not (data_folder(parts) / gateset.MANIFEST).is_file():

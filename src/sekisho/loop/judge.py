@@ -23,6 +23,7 @@ from ..tasks import gate
 from ..tasks.gate import Reading
 from .entries import Asked, Serving, check_scores, gate_entry, kept, question_entry, raw_probabilities
 from .queues import place
+from .streams import Stretches
 
 _GRACE_SECONDS = 0.25
 """Engines keep the deadline themselves; one that does not is cut off so much later."""
@@ -201,8 +202,9 @@ class Judge:
         lane: Lane = "rt",
         links: Mapping[str, str] | None = None,
         level: str | None = None,
+        streamed: bool = False,
     ) -> Chat:
-        """Judge every message, then answer, or say why not.
+        """Judge every message, then answer, or say why not. When `streamed`, each piece is durable before it leaves.
 
         An assistant's message is passed over only when this server wrote it: a client may put anything under that name.
         """
@@ -211,20 +213,28 @@ class Judge:
         if judgement.decision != "ALLOW":
             text = gate.words(self.serving.policy, judgement.decision, texts[-1], judgement.id, contract)
             return Chat(judgement, text, None)
-        return Chat(judgement, None, self._written(messages, sampling, judgement, lane))
+        return Chat(judgement, None, self._written(messages, sampling, judgement, lane, streamed))
 
     async def _written(
-        self, messages: Sequence[Message], sampling: Sampling, judgement: Judgement, lane: Lane
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        judgement: Judgement,
+        lane: Lane,
+        streamed: bool,
     ) -> AsyncGenerator[Piece]:
         """Write the answer; its record is durable before the last piece leaves, also when the client goes away."""
         serving, text, last = self.serving, "", Piece(text="")
+        stretches = Stretches(self._ledger, judgement.id, serving.stamp_for("chat"))
         with self._place("chat", lane):
             pieces = serving.lane(lane).generate(messages, sampling, timeout=self._writing[lane])
             try:
                 async for piece in pieces:
                     text, last = text + piece.text, piece
                     if piece.finish is None:
-                        yield piece
+                        ready = await stretches.take(piece) if streamed else piece
+                        if ready is not None:
+                            yield ready
             except SekishoError:
                 raise
             except Exception as e:
@@ -235,7 +245,7 @@ class Judge:
                 await asyncio.shield(self._chat_record(serving, judgement, text, last))
         if last.finish is None:
             raise EngineError("The engine stopped in the middle of its answer.", "Try again.")
-        yield last
+        yield stretches.close(last)
 
     async def _chat_record(self, serving: Serving, judgement: Judgement, text: str, last: Piece) -> None:
         record = Judgement(

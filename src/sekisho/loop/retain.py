@@ -8,7 +8,7 @@ from ..core.canonical import new_id, utc_now
 from ..core.errors import InputError, NotFoundError
 from ..core.records import Hold
 from ..core.retention import retention_days
-from ..ledger import erasure
+from ..ledger import erasure, views
 from ..ledger.store import Ledger
 from .parts import Parts
 
@@ -25,7 +25,7 @@ def retain(parts: Parts, by: str) -> dict[str, Any]:
 
 
 def erase(ledger: Ledger, id: str, reason: str, by: str) -> dict[str, Any]:
-    """Erase the content of one record now, and of every record that shares it.
+    """Erase the content of one record now, of every record that shares it, and of the stream it let pass or closed.
 
     Raises:
         NotFoundError: there is no such record.
@@ -36,8 +36,9 @@ def erase(ledger: Ledger, id: str, reason: str, by: str) -> dict[str, Any]:
     entry = ledger.get(id)
     if entry is None:
         raise NotFoundError(f"The ledger has no record {id!r}.", "List records with `sekisho audit show`.")
-    sealed = entry.body.get("content")
-    return _told(erasure.erase(ledger, [sealed] if sealed else [], reason, by))
+    stream = views.stretches(ledger, entry) if entry.kind == "judgement" else []
+    sealed = [e.body["content"] for e in (entry, *stream) if e.body.get("content")]
+    return _told(erasure.erase(ledger, sealed, reason, by))
 
 
 def hold(ledger: Ledger, id: str, active: bool, reason: str, by: str) -> Hold:

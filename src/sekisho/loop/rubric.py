@@ -180,7 +180,7 @@ def _parsed(text: str) -> Any:
     """The JSON value, or None when it is none. A key that stands twice is refused: which one counts is anybody's guess."""
     try:
         return json.loads(text, object_pairs_hook=_once)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number of more digits than Python reads
         return None
 
 

@@ -133,7 +133,9 @@ def parse(raw: bytes, wrong: type[InputError] | type[MalformedError] = Malformed
     except UnicodeDecodeError as e:
         raise MalformedError(f"The body is not UTF-8: byte {e.start}.", "Encode it as UTF-8.") from None
     try:
-        value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_float)
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_float, parse_int=_int
+        )
     except RecursionError:
         raise _too_deep() from None
     except ValueError as e:
@@ -154,6 +156,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _int(literal: str) -> int:
+    try:
+        return int(literal)
+    except ValueError:  # more digits than Python reads; its own words speak of Python
+        raise ValueError("a number is too large") from None
 
 
 def _float(literal: str) -> float:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ..core.errors import NotFoundError
 from ..core.gate_prompt import DEFAULT_CONTRACT
+from ..loop.audit import stretches
 from ..loop.correct import correct
 from ..loop.parts import Parts
 from .access import REQUEST_ID
@@ -95,7 +96,7 @@ async def list_judgements(
 @router.get(
     "/v1/judgements/{id}",
     summary="One judgement",
-    description="The record, its place in the chain, the corrections filed on it, and its content unless that was erased.",
+    description="The record, its place in the chain, the corrections filed on it, what left in a stream under it, and its content unless that was erased.",
     responses={200: {"model": JudgementFound, "description": "The judgement."}, **ERRORS},
 )
 async def get_judgement(
@@ -169,5 +170,6 @@ def _found(parts: Parts, id: str) -> dict[str, Any]:
         "digest": entry.digest,
         **entry.body,
         **({} if kept is None else {"kept": kept}),
+        "stretches": stretches(parts.ledger, entry),
         "corrections": [{"seq": e.seq, **e.body} for e in filed],
     }

@@ -178,7 +178,7 @@ async def _answered(request: Request, generate: bool) -> Response:
         return errors.json_response(telling.loaded())
     asked, caller = form.chat, caller_of(request)
     judging = desk.judge.chat(
-        asked.messages, asked.sampling, asked.contract, lane, links_of(caller), caller.clearance
+        asked.messages, asked.sampling, asked.contract, lane, links_of(caller), caller.clearance, form.stream
     )
     chat = await unless_gone(request, judging)
     telling.verdict = verdict_of(chat.judgement)

@@ -1,4 +1,4 @@
-"""OpenAI's chat and model routes: gated before the first token, recorded before the last one."""
+"""OpenAI's chat and model routes: gated before the first token; what is released is recorded before."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def chat_completions(request: Request) -> Response:
     desk.require_model(model)
     caller = caller_of(request)
     judging = desk.judge.chat(
-        form.messages, form.sampling, form.contract, lane, links_of(caller), caller.clearance
+        form.messages, form.sampling, form.contract, lane, links_of(caller), caller.clearance, form.stream
     )
     chat = await unless_gone(request, judging)
     answer = Answer(chat.judgement)

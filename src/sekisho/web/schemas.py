@@ -190,11 +190,23 @@ class JudgementList(BaseModel):
     next: int | None
 
 
+class StretchForm(Open):
+    """Text of a stream as it left, in order; `kept` is null when it was erased."""
+
+    seq: int
+    id: str
+    at: str
+    judgement: str
+    place: int
+    kept: Any
+
+
 class JudgementFound(JudgementForm):
     """One judgement; `kept` is what was asked and answered, absent when it was erased."""
 
     digest: str
     corrections: list[CorrectionFiled]
+    stretches: list[StretchForm]
     kept: Any = None
 
 
