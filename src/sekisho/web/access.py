@@ -43,6 +43,8 @@ class Door:
             return
         request_id = scope.setdefault("state", {})["request_id"] = new_id("req")
         reply = _Reply(send, request_id)
+        if scope["method"] == "HEAD":  # as GET; the server below leaves the body out
+            scope = {**scope, "method": "GET"}
         try:
             self.check(Headers(scope=scope), scope["path"])
             await self._app(scope, receive, reply)
@@ -96,11 +98,11 @@ def _check_host(headers: Headers) -> None:
             f"The host {host!r} is not this machine.", "Use 127.0.0.1 or localhost, or set `tokens`."
         )
     origin = headers.get("origin")
-    if origin is not None and urlsplit_netloc(origin) != host.lower():
+    if origin is not None and _netloc(origin) != host.lower():
         raise HostError(f"The origin {origin!r} is another site.", "Call from this server's own address.")
 
 
-def urlsplit_netloc(url: str) -> str:
+def _netloc(url: str) -> str:
     """Host and port of a URL in lower case; empty for what is no URL, such as the origin `null`."""
     try:
         return urlsplit(url).netloc.lower()

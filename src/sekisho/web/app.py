@@ -24,6 +24,7 @@ from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
 from . import errors, health, judgements, lanes, openai_api, systemone_api
 from .access import Door
+from .connections import Crowd, configured, hush_accepting, open_files
 from .desk import Desk
 
 _DRAIN_SECONDS = 20
@@ -62,6 +63,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its pages load scripts from outside
         redoc_url=None,
+        redirect_slashes=False,  # a path with one slash too many is no path, and is told so
         telemetry={
             "tracing": False,
             "metrics": False,
@@ -108,15 +110,9 @@ def set_up_log(level: str) -> None:
 
 async def _serve(parts: Parts, listener: socket.socket, ready: Callable[[str], None]) -> None:
     judge = await open_judge(parts)
-    config = uvicorn.Config(
-        create_app(parts, judge),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="on",
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
+    hush_accepting(asyncio.get_running_loop())
+    crowd = Crowd(open_files())
+    config = configured(create_app(parts, judge), crowd, timeout_graceful_shutdown=_DRAIN_SECONDS)
     server = _Server(config, lambda: ready(_address(listener)))
     before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
     try:  # uvicorn raises the signal again after its stop, and this process has a ledger to close
