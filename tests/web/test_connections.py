@@ -92,20 +92,20 @@ def test_a_request_under_way_and_a_body_that_is_slow_have_no_clock(house, judge,
     engine.script.delay = 0.6
     body = json.dumps({"text": makers.FAMILIAR}).encode()
     head = f"POST /v1/gate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    with makers.live(house, judge, Crowd(1024, header_seconds=0.3)) as address:
-        with connect(address, head.encode() + body[:5]) as slow:
-            time.sleep(0.5)
-            slow.sendall(body[5:])
-            assert rest(slow).startswith(b"HTTP/1.1 200 ")
+    crowd = Crowd(1024, header_seconds=0.3)
+    with makers.live(house, judge, crowd) as address, connect(address, head.encode() + body[:5]) as slow:
+        time.sleep(0.5)
+        slow.sendall(body[5:])
+        assert rest(slow).startswith(b"HTTP/1.1 200 ")
 
 
 def test_an_ended_answer_does_not_keep_a_connection_whose_body_never_ends(house, judge):
     head = b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n"
-    with makers.live(house, judge, Crowd(1024, header_seconds=0.3)) as address:
-        with connect(address, head) as endless:
-            time.sleep(0.1)
-            endless.sendall(b"x")
-            answer = rest(endless)
+    crowd = Crowd(1024, header_seconds=0.3)
+    with makers.live(house, judge, crowd) as address, connect(address, head) as endless:
+        time.sleep(0.1)
+        endless.sendall(b"x")
+        answer = rest(endless)
     assert answer.startswith(b"HTTP/1.1 404 ")
     assert answer.count(b"HTTP/1.1") == 1
 
@@ -113,13 +113,16 @@ def test_an_ended_answer_does_not_keep_a_connection_whose_body_never_ends(house,
 def test_the_one_that_waited_longest_makes_room(house, judge):
     crowd = Crowd(1024)
     crowd.most = 2
-    with makers.live(house, judge, crowd) as address:
-        with connect(address, b"GET /") as first, connect(address, b"GET /") as second:
-            time.sleep(0.1)
-            assert httpx.get(f"{address}/v1/models").status_code == 200
-            assert rest(first) == b""
-            second.sendall(b"v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-            assert rest(second).startswith(b"HTTP/1.1 200 ")
+    with (
+        makers.live(house, judge, crowd) as address,
+        connect(address, b"GET /") as first,
+        connect(address, b"GET /") as second,
+    ):
+        time.sleep(0.1)
+        assert httpx.get(f"{address}/v1/models").status_code == 200
+        assert rest(first) == b""
+        second.sendall(b"v1/models HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        assert rest(second).startswith(b"HTTP/1.1 200 ")
 
 
 def test_when_all_are_at_work_a_new_one_is_turned_away_in_shape(house, judge, engine):
@@ -128,11 +131,10 @@ def test_when_all_are_at_work_a_new_one_is_turned_away_in_shape(house, judge, en
     crowd.most = 1
     body = json.dumps({"text": makers.FAMILIAR}).encode()
     head = f"POST /v1/gate HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    with makers.live(house, judge, crowd) as address:
-        with connect(address, head.encode() + body) as working:
-            time.sleep(0.1)
-            refused = httpx.get(f"{address}/v1/models")
-            assert rest(working).startswith(b"HTTP/1.1 200 ")
+    with makers.live(house, judge, crowd) as address, connect(address, head.encode() + body) as working:
+        time.sleep(0.1)
+        refused = httpx.get(f"{address}/v1/models")
+        assert rest(working).startswith(b"HTTP/1.1 200 ")
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.json()["detail"]["error_type"] == "overloaded"

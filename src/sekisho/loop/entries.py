@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,13 @@ _ROUNDING = 1e-3
 """How far an engine's probabilities may miss 1."""
 
 
+@dataclass
+class Users:
+    """How many requests use something."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Serving:
     """What serves now. A request takes one snapshot of it and keeps it to its end.
@@ -31,6 +39,7 @@ class Serving:
         temperatures: by question type; 1 where nothing was fitted.
         fitted: question types whose temperature was fitted on held-out data.
         threshold: least probability of ALLOW; above 1 nothing is allowed.
+        users: requests that hold this snapshot.
     """
 
     engine: Engine
@@ -39,6 +48,16 @@ class Serving:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     threshold: float = 2.0
     scope: ScopeReader | None = None
+    users: Users = field(default_factory=Users, compare=False)
+
+    @contextmanager
+    def used(self) -> Iterator[Serving]:
+        """Hold this snapshot: its engine is not stopped before its users are done."""
+        self.users.count += 1
+        try:
+            yield self
+        finally:
+            self.users.count -= 1
 
     def lane(self, lane: Lane) -> Engine:
         """The engine as that lane has it; an engine without lanes serves everybody alike."""

@@ -7,9 +7,8 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from .. import metrics
 from ..core.canonical import digest_text, new_id, utc_now
@@ -21,10 +20,13 @@ from ..ledger.store import Ledger
 from ..tasks import gate
 from ..tasks.gate import Reading
 from .entries import Asked, Serving, check_scores, gate_entry, kept, question_entry, raw_probabilities
+from .keeping import Keeper
 from .queues import place
 
 _GRACE_SECONDS = 0.25
 """Engines keep the deadline themselves; one that does not is cut off so much later."""
+_COMMIT_SECONDS = 1.0
+"""The end of a deadline, kept for the ledger: an answer counts when it is durable. Of a short deadline, an eighth; the ledger then has a little more."""
 _WRITING_SECONDS = 120.0
 """A free-text answer may take so long."""
 
@@ -49,7 +51,7 @@ class Judge:
     Args:
         serving: what serves now; replaced as a whole by a promotion.
         ledger: where judgements become durable before anything is released.
-        deadline: seconds after which a decision is ESCALATE.
+        deadline: seconds for a decision and its commit. The engine has all but the last of them; later is ESCALATE.
         queue: requests that may wait in a lane; one more is OverloadedError.
         batch: deadline and queue of the batch lane; the same as above when None. Its texts may take as long as its decisions.
     """
@@ -63,13 +65,18 @@ class Judge:
         batch: tuple[float, int] | None = None,
     ) -> None:
         self.serving = serving
-        self._ledger = ledger
+        self._keeper = Keeper(ledger)
         late, many = batch or (deadline, queue)
         self._deadlines: dict[Lane, float] = {"rt": deadline, "be": late}
         self._writing: dict[Lane, float] = {"rt": _WRITING_SECONDS, "be": max(_WRITING_SECONDS, late)}
         self._queues: dict[Lane, int] = {"rt": queue, "be": many}
         self._open: dict[Lane, int] = {"rt": 0, "be": 0}
         self._released: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest time a request may hold what serves: a decision and a text after it, in the slower lane."""
+        return max(self._deadlines.values()) + max(self._writing.values())
 
     async def gate(
         self,
@@ -83,30 +90,39 @@ class Judge:
         Raises:
             InputError: for an empty request.
             OverloadedError: when the lane's queue is full; nothing is recorded then.
-            LedgerError: when the judgement could not be made durable; nothing may be released then.
+            LedgerError: when the judgement could not be made durable in time; nothing may be released then.
         """
-        return await self._gated([request], contract, links or {}, lane)
+        with self.serving.used() as serving:
+            return await self._gated(serving, [request], contract, links or {}, lane)
 
     async def _gated(
-        self, requests: Sequence[str], contract: str, links: Mapping[str, str], lane: Lane
+        self,
+        serving: Serving,
+        requests: Sequence[str],
+        contract: str,
+        links: Mapping[str, str],
+        lane: Lane,
     ) -> Judgement:
         """Judge several texts of one conversation by the strictest of their readings.
 
         They are also read joined, as one text: a request may be split so that no part of it says anything.
         """
         with self._place("gate", lane):
-            serving, start = self.serving, time.monotonic()
+            start, until = time.monotonic(), self._until(lane)
             whole = ["\n".join(requests)] if len(requests) > 1 else []
-            readings, scored = await self._read(serving, [*requests, *whole], contract, lane)
+            readings, scored = await self._read(serving, [*requests, *whole], contract, lane, until)
             reading = gate.strictest(readings)
             record = gate_entry(serving, reading, requests[-1], contract, links)
-            raw, tokens = scored.get(readings.index(reading), ({}, 0))
-            usage = {"input_tokens": tokens, "milliseconds": round(1000 * (time.monotonic() - start), 3)}
-            record = record.model_copy(update={"raw": raw, "usage": usage})
-            return await self._keep(record, {"requests": list(requests), "contract": contract})
+            usage: dict[str, float] = {"milliseconds": round(1000 * (time.monotonic() - start), 3)}
+            if (found := scored.get(readings.index(reading))) is not None:
+                raw, usage["input_tokens"] = found
+                record = record.model_copy(update={"raw": raw})
+            record = record.model_copy(update={"usage": usage})
+            content = {"requests": list(requests), "contract": contract}
+            return (await self._keeper.keep([record], content, until + _COMMIT_SECONDS))[0]
 
     async def _read(
-        self, serving: Serving, requests: Sequence[str], contract: str, lane: Lane
+        self, serving: Serving, requests: Sequence[str], contract: str, lane: Lane, until: float
     ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
         """One reading a text, and the raw probabilities and token counts of those the engine answered.
 
@@ -114,7 +130,6 @@ class Judge:
         """
         readings: list[Reading] = []
         scored: dict[int, tuple[dict[str, float], int]] = {}
-        until = time.monotonic() + self._deadlines[lane]
         for i, request in enumerate(requests):
             if i and time.monotonic() >= until:
                 readings.append(gate.unread(EngineTimeoutError.code))
@@ -145,28 +160,37 @@ class Judge:
 
         Raises:
             TooLargeError, EngineError: no question is answered then; what concerns the gate is recorded as ESCALATE.
+            OverloadedError, LedgerError: as `gate`.
         """
-        with self._place("question", lane):
-            serving = self.serving
+        with self._place("question", lane), self.serving.used() as serving:
+            until = self._until(lane)
             shared = {"request": new_id("req"), **(links or {})}
             try:
-                scores = await self._all_scores(serving, state, asked, lane)
+                scores = await self._all_scores(serving, state, asked, lane, until)
             except (TooLargeError, EngineError) as e:
-                await self._unanswered(serving, state, asked, shared, e)
+                gates = [a for a in asked if gate.is_gate(a.name, a.question)]
+                unread = [gate_entry(serving, gate.unread(e.code), state, "general", shared) for _ in gates]
+                if unread:
+                    await self._keeper.keep(unread, {"state": state}, until + _COMMIT_SECONDS)
                 raise
             records = [
                 question_entry(serving, state, a, s, shared) for a, s in zip(asked, scores, strict=True)
             ]
-            return await self._keep_all(records, {"state": state, "questions": [kept(a) for a in asked]})
+            content = {"state": state, "questions": [kept(a) for a in asked]}
+            return await self._keeper.keep(records, content, until + _COMMIT_SECONDS)
+
+    def _until(self, lane: Lane) -> float:
+        """The time at which the engine must have answered a request that came now; its commit has `_COMMIT_SECONDS` from then."""
+        seconds = self._deadlines[lane]
+        return time.monotonic() + seconds - min(_COMMIT_SECONDS, seconds / 8)
 
     async def _all_scores(
-        self, serving: Serving, state: str, asked: Sequence[Asked], lane: Lane
+        self, serving: Serving, state: str, asked: Sequence[Asked], lane: Lane, until: float
     ) -> list[OptionScores]:
         """Scores in the order asked. The gate, by name, is asked in its own words over its own state."""
-        deadline = self._deadlines[lane]
-        until = time.monotonic() + deadline
         plain = [a.question for a in asked if not gate.is_gate(a.name, a.question)]
-        rest = iter(await self._scores(serving, state, plain, deadline, lane) if plain else [])
+        left = until - time.monotonic()
+        rest = iter(await self._scores(serving, state, plain, left, lane) if plain else [])
         scores: list[OptionScores] = []
         for a in asked:
             if gate.is_gate(a.name, a.question):
@@ -176,19 +200,6 @@ class Judge:
                 scores.append(next(rest))
         return scores
 
-    async def _unanswered(
-        self,
-        serving: Serving,
-        state: str,
-        asked: Sequence[Asked],
-        links: Mapping[str, str],
-        error: SekishoError,
-    ) -> None:
-        gates = [a for a in asked if gate.is_gate(a.name, a.question)]
-        records = [gate_entry(serving, gate.unread(error.code), state, "general", links) for _ in gates]
-        if records:
-            await self._keep_all(records, {"state": state})
-
     async def chat(
         self,
         messages: Sequence[Message],
@@ -196,23 +207,32 @@ class Judge:
         contract: str = "general",
         lane: Lane = "rt",
     ) -> Chat:
-        """Judge every message, then answer, or say why not.
+        """Judge every message, then answer, or say why not; all of it by what serves now, also when a promotion comes between.
 
         An assistant's message is passed over only when this server wrote it: a client may put anything under that name.
         """
         texts = [m.content for m in messages if m.content.strip() and not self._is_ours(m)]
-        judgement = await self._gated(texts or [""], contract, {}, lane)
-        if judgement.decision != "ALLOW":
-            text = gate.words(self.serving.policy, judgement.decision, texts[-1], judgement.id, contract)
-            return Chat(judgement, text, None)
-        return Chat(judgement, None, self._written(messages, sampling, judgement, lane))
+        with ExitStack() as use:
+            serving = use.enter_context(self.serving.used())
+            judgement = await self._gated(serving, texts or [""], contract, {}, lane)
+            if judgement.decision != "ALLOW":
+                text = gate.words(serving.policy, judgement.decision, texts[-1], judgement.id, contract)
+                return Chat(judgement, text, None)
+            writing = self._written(serving, use.pop_all(), messages, sampling, judgement, lane)
+            return Chat(judgement, None, writing)
 
     async def _written(
-        self, messages: Sequence[Message], sampling: Sampling, judgement: Judgement, lane: Lane
+        self,
+        serving: Serving,
+        use: ExitStack,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        judgement: Judgement,
+        lane: Lane,
     ) -> AsyncGenerator[Piece]:
         """Write the answer; its record is durable before the last piece leaves, also when the client goes away."""
-        serving, text, last = self.serving, "", Piece(text="")
-        with self._place("chat", lane):
+        text, last = "", Piece(text="")
+        with use, self._place("chat", lane):
             pieces = serving.lane(lane).generate(messages, sampling, timeout=self._writing[lane])
             try:
                 async for piece in pieces:
@@ -239,9 +259,9 @@ class Judge:
             decision="released" if last.finish else "interrupted",
             stamp=serving.stamp_for("chat"),
             links={"gate": judgement.id},
-            usage={"input_tokens": last.input_tokens, "output_tokens": last.output_tokens},
+            usage=_counted(last),
         )
-        await self._keep(record, {"answer": text})
+        await self._keeper.keep([record], {"answer": text})
         self._released[digest_text(text)] = None
         while len(self._released) > _REMEMBERED:
             self._released.popitem(last=False)
@@ -268,22 +288,12 @@ class Judge:
         check_scores(questions, scores)
         return scores
 
-    async def _keep(self, record: Judgement, content: Any) -> Judgement:
-        return (await self._keep_all([record], content))[0]
-
-    async def _keep_all(self, records: Sequence[Judgement], content: Any) -> list[Judgement]:
-        """Seal the content, append all records in one transaction, and count them once they are durable."""
-        sealed = Ledger.seal(content)
-        kept = [r.model_copy(update={"content": sealed.digest}) for r in records]
-        with metrics.LEDGER_SECONDS.time():
-            await asyncio.to_thread(self._ledger.append, kept, [sealed])
-        for record in kept:
-            metrics.JUDGEMENTS.labels(
-                record.task, record.decision if record.task == "gate" else "answered"
-            ).inc()
-            for reason in record.reasons if record.task == "gate" else ():
-                metrics.REASONS.labels(reason).inc()
-        return kept
-
     def _place(self, task: str, lane: Lane) -> AbstractContextManager[None]:
         return place(task, lane, self._queues[lane], self._open, self.serving.retry_after)
+
+
+def _counted(last: Piece) -> dict[str, float]:
+    """Token counts of a text, which come with its end; of one that was broken off they are not known, and not 0."""
+    if last.finish is None:
+        return {}
+    return {"input_tokens": last.input_tokens, "output_tokens": last.output_tokens}
