@@ -29,6 +29,8 @@ from .desk import Desk
 
 _DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""
+_LINE = 1024
+"""Connections that the system may keep in line until they are accepted; whoever finds the line full tries again after a second."""
 _ABOUT = (
     "Every decision of the model is a judgement with probabilities, written to an append-only ledger before it is released. "
     "Errors are `{detail: …}`; OpenAI's routes answer with OpenAI's error object."
@@ -132,6 +134,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer, then say so."""
         await super().startup(sockets=sockets)
+        for listener in sockets or []:
+            listener.listen(
+                _LINE
+            )  # the loop, which accepts few in one go, has asked for a line no longer than that
         if self.started:
             self._ready()
 
