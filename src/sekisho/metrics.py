@@ -19,6 +19,12 @@ JUDGE_SECONDS = Histogram(
     "sekisho_judge_seconds", "Seconds from a request to its durable judgement.", ["task"], registry=REGISTRY
 )
 ENGINE_SECONDS = Histogram("sekisho_engine_seconds", "Seconds the engine took to score.", registry=REGISTRY)
+ENGINE_DEATHS = Counter(
+    "sekisho_engine_deaths_total", "Times the engine's process ended by itself.", registry=REGISTRY
+)
+ENGINE_RESTARTS = Counter(
+    "sekisho_engine_restarts_total", "Times it was started again and served.", registry=REGISTRY
+)
 LEDGER_SECONDS = Histogram(
     "sekisho_ledger_commit_seconds", "Seconds until an entry was durable.", registry=REGISTRY
 )

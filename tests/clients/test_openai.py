@@ -5,6 +5,7 @@ from __future__ import annotations
 import openai
 import pytest
 
+from sekisho.core.errors import EngineError
 from web import makers
 
 SAY = {"model": makers.MODEL, "messages": [{"role": "user", "content": makers.FAMILIAR}]}
@@ -99,3 +100,17 @@ def test_decisions(client):
     assert [p.value for p in choice.probabilities] == [True, "true"]
     assert score.score == pytest.approx(sum(p.value * p.probability for p in score.probabilities))
     assert done.usage.total_tokens > 0
+
+
+def test_one_model(client):
+    assert client.models.retrieve(makers.MODEL).owned_by == "sekisho"
+    assert client.models.retrieve("jev-latest").id == "jev-latest"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-4")
+
+
+def test_an_answer_for_a_gate_that_could_not_be_read_has_no_token_counts(client, engine):
+    engine.script.error = EngineError("down")
+    done = client.chat.completions.create(**SAY)
+    assert done.choices[0].finish_reason == "content_filter"
+    assert done.usage is None

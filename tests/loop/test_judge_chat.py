@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 
 from sekisho import wiring
 from sekisho.core.engine import Message, Sampling
+from sekisho.core.errors import EngineError, LedgerError
 from sekisho.core.question import Question
 from sekisho.core.records import Stamp
 from sekisho.loop.certificate import Certified
@@ -145,3 +150,81 @@ def test_the_answers_record_is_durable_before_the_last_piece(house: wiring.House
                 assert house.ledger.entries(task="chat")[-1].body["links"]["gate"] == chat.judgement.id
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("decision", ["ALLOW", "DENY"])
+def test_a_chat_is_judged_and_answered_by_one_release_also_when_a_promotion_comes_between(
+    house: wiring.House, engine: FakeEngine, decision: str
+) -> None:
+    other = FakeEngine(Script(text="of the other release"))
+
+    async def run() -> tuple[Chat, str]:
+        judge = judge_over(house, engine)
+        await engine.start()
+        await other.start()
+        stamp = judge.serving.stamp.model_copy(update={"model": "other"})
+        policy = judge.serving.policy.model_copy(update={"version": 99})
+        later = replace(judge.serving, engine=other, stamp=stamp, policy=policy)
+
+        def promoted_meanwhile(_state: str, _question: Question) -> dict[str, float]:
+            judge.serving = later
+            return {key: 0.9 if key == decision else 0.05 for key in SURE}
+
+        engine.script.probabilities = promoted_meanwhile
+        chat = await judge.chat([Message(role="user", content=KNOWN[0])], Sampling())
+        return chat, chat.text if chat.pieces is None else await answer(chat)
+
+    chat, text = asyncio.run(run())
+    assert chat.judgement.decision == decision
+    if decision == "ALLOW":
+        assert text == KNOWN[2]
+        assert house.ledger.entries(task="chat")[-1].record.stamp.model == chat.judgement.stamp.model == "m"
+    else:
+        assert chat.judgement.policy_ref in text
+
+
+def test_an_interrupted_text_and_an_unread_gate_have_no_token_counts_rather_than_0(
+    house: wiring.House, engine: FakeEngine
+) -> None:
+    async def run() -> None:
+        judge = judge_over(house, engine)
+        await engine.start()
+        chat = await judge.chat([Message(role="user", content=KNOWN[0])], Sampling())
+        assert chat.pieces is not None
+        await anext(chat.pieces)
+        await chat.pieces.aclose()
+        engine.script.error = EngineError("down")
+        await judge.gate(KNOWN[0])
+
+    asyncio.run(run())
+    gates = [e.record for e in house.ledger.entries(task="gate")]
+    (text,) = [e.record for e in house.ledger.entries(task="chat")]
+    assert (text.decision, text.usage) == ("interrupted", {})
+    assert gates[0].usage["input_tokens"] > 0
+    assert (gates[1].decision, set(gates[1].usage)) == ("ESCALATE", {"milliseconds"})
+
+
+def test_the_commit_is_within_the_deadline_too(house: wiring.House, engine: FakeEngine) -> None:
+    async def run() -> float:
+        judge = judge_over(house, engine, deadline=0.4)
+        await engine.start()
+        start = time.monotonic()
+        with pytest.raises(LedgerError, match="in time"):
+            await judge.gate(KNOWN[0])
+        took = time.monotonic() - start
+        other.execute("ROLLBACK")
+        return took
+
+    with closing(sqlite3.connect(house.ledger.path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert asyncio.run(run()) < 3
+
+
+@pytest.mark.parametrize("deadline", [0.1, 8.0, 600.0])
+def test_the_engine_leaves_the_ledger_its_part_of_the_deadline(
+    house: wiring.House, engine: FakeEngine, deadline: float
+) -> None:
+    judge = judge_over(house, engine, deadline)
+    left = judge._until("rt") - time.monotonic()
+    assert deadline - 1.01 < left < deadline
+    assert left + 1.0 < max(deadline, 1.1) + 0.01

@@ -108,6 +108,46 @@ def test_an_answer_is_kept_for_a_minute_and_the_book_stays_small(monkeypatch):
     asyncio.run(story())
 
 
+def test_work_that_does_not_end_keeps_no_finished_work_in_the_book(monkeypatch):
+    monkeypatch.setattr("sekisho.loop.retries._MOST", 10)
+
+    async def story():
+        clock = Clock()
+        book, slow, quick = RetryBook(clock), Work(), Work()
+        quick.go.set()
+        first = asyncio.create_task(book.run("slow", "req_0", False, slow))
+        await asyncio.sleep(0)
+        for i in range(50):
+            await book.run(f"k{i}", f"req_{i}", False, quick)
+        assert len(book._works) <= 11
+        clock.now = 61.0
+        await book.run("last", "req_l", False, quick)
+        assert list(book._works) == ["slow", "last"]
+        slow.go.set()
+        assert await first == ("req_0", "answer 1")
+
+    asyncio.run(story())
+
+
+def test_a_joined_retry_that_hangs_up_leaves_the_work_to_the_one_who_still_waits():
+    async def story():
+        book, work = RetryBook(), Work()
+        first = asyncio.create_task(book.run("k", "req_1", False, work))
+        await asyncio.sleep(0.01)
+        retry = asyncio.create_task(book.run("k", "req_2", True, work))
+        await asyncio.sleep(0.01)
+        retry.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await retry
+        stranger = asyncio.create_task(book.run("k", "req_3", False, work))
+        await asyncio.sleep(0.01)
+        work.go.set()
+        assert (await first)[0] == "req_1"
+        assert (await stranger)[0] == "req_3"
+
+    asyncio.run(story())
+
+
 def test_close_waits_for_work_nobody_waits_for():
     async def story():
         book, work = RetryBook(), Work()

@@ -22,6 +22,7 @@ from sekisho.shelf import Release, write_json
 from sekisho.tasks.policy import policy_of
 from sekisho.tasks.scope import fit_scope
 from sekisho.web.app import bind, create_app
+from sekisho.web.connections import Crowd, configured
 from sekisho.wiring import House, build
 
 ROOT = Path(__file__).parents[2]
@@ -85,11 +86,10 @@ def judge_over(
 
 
 @contextlib.contextmanager
-def live(home: House, judge: Judge) -> Iterator[str]:
+def live(home: House, judge: Judge, crowd: Crowd | None = None) -> Iterator[str]:
     """A real uvicorn on a free loopback port, in a thread."""
     listener = bind("127.0.0.1", 0)
-    config = uvicorn.Config(create_app(home, judge), log_config=None, access_log=False, proxy_headers=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configured(create_app(home, judge), crowd or Crowd(1024)))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     until = time.monotonic() + 20

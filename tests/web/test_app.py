@@ -139,6 +139,7 @@ def test_every_route_is_described(client):
         "/v1/systemone",
         "/v1/chat/completions",
         "/v1/models",
+        "/v1/models/{id}",
         "/v1/gate",
         "/v1/judgements",
         "/v1/judgements/{id}",

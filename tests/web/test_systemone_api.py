@@ -385,3 +385,18 @@ def test_a_retry_gets_the_answer_it_missed(client, house, count, joined):
     assert (again.content == first.content) is joined
     assert (again.headers["x-typesafe-request-id"] == first.headers["x-typesafe-request-id"]) is joined
     assert house.ledger.count("judgement") == (1 if joined else 2)
+
+
+def test_a_retry_in_another_lane_is_another_request(client, house):
+    body = {"state": "s", "questions": {"q": NOUL}}
+    first = client.post(PATH, json=body)
+    again = client.post(PATH, json=body, headers={"x-typesafe-retry-count": "1", "x-sekisho-lane": "be"})
+    assert again.json()["x_request"] != first.json()["x_request"]
+    assert house.ledger.count("judgement") == 2
+
+
+def test_one_slash_too_many_is_a_404_in_shape(client):
+    for method in ("GET", "POST"):
+        answer = client.request(method, f"{PATH}/", follow_redirects=False)
+        assert answer.status_code == 404
+        assert answer.json()["detail"]["error_type"] == "not_found"

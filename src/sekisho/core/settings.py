@@ -179,7 +179,12 @@ TABLE: tuple[Spec, ...] = (
         30.0,
         "When batch work has stood still for so long, its oldest request gets a turn between real-time ones.",
     ),
-    Spec("deadline_seconds", _real(0.05, 600), 8.0, "A decision later than this is ESCALATE."),
+    Spec(
+        "deadline_seconds",
+        _real(0.05, 600),
+        8.0,
+        "Seconds for a decision and its ledger entry, for which the last one (of few, an eighth) is kept; later is ESCALATE.",
+    ),
     Spec(
         "batch_deadline_seconds",
         _real(1, 86_400),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,13 @@ _ROUNDING = 1e-3
 """How far an engine's probabilities may miss 1."""
 
 
+@dataclass
+class Users:
+    """How many requests use something."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Serving:
     """What serves now. A request takes one snapshot of it and keeps it to its end.
@@ -33,6 +41,7 @@ class Serving:
         fitted: question types whose temperature was fitted on held-out data.
         threshold: least probability of ALLOW; above 1 nothing is allowed.
         certified: whether a valid certificate lets anything be allowed.
+        users: requests that hold this snapshot.
     """
 
     engine: Engine
@@ -42,11 +51,21 @@ class Serving:
     threshold: float = 2.0
     scope: ScopeReader | None = None
     certified: Certified = field(default_factory=Certified)
+    users: Users = field(default_factory=Users, compare=False)
 
     def guards(self, request: str) -> tuple[str, ...]:
         """Reasons, found without the model, not to allow a request by itself: what serves is not certified, the text is unfamiliar."""
         problem = self.certified.problem(utc_now())
         return (*((problem,) if problem else ()), *gate.guards(request, self.scope))
+
+    @contextmanager
+    def used(self) -> Iterator[Serving]:
+        """Hold this snapshot: its engine is not stopped before its users are done."""
+        self.users.count += 1
+        try:
+            yield self
+        finally:
+            self.users.count -= 1
 
     def lane(self, lane: Lane) -> Engine:
         """The engine as that lane has it; an engine without lanes serves everybody alike."""

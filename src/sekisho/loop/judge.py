@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from .. import metrics
-from ..core.canonical import digest_text, new_id, utc_now
+from ..core.canonical import new_id
 from ..core.engine import Lane, Message, Piece, Sampling
 from ..core.errors import EngineError, EngineTimeoutError, OverloadedError, SekishoError, TooLargeError
 from ..core.gate_prompt import DEFAULT_LEVEL
@@ -22,18 +20,22 @@ from ..ledger.store import Ledger
 from ..tasks import gate
 from ..tasks.gate import Reading
 from .entries import Asked, Serving, check_scores, gate_entry, kept, question_entry, raw_probabilities
+from .keeping import Keeper
 from .queues import place
-from .streams import Stretches
+from .writing import Asking, Writer
 
 _GRACE_SECONDS = 0.25
 """Engines keep the deadline themselves; one that does not is cut off so much later."""
+_COMMIT_SECONDS = 1.0
+"""The end of a deadline, kept for the ledger: an answer counts when it is durable. Of a short deadline, an eighth; the ledger then has a little more."""
 _WRITING_SECONDS = 120.0
 """A free-text answer may take so long."""
 
-_REMEMBERED = 10_000
-"""Answers of its own that a server knows again; older ones are judged like a person's words."""
-
 _log = logging.getLogger("sekisho.judge")
+
+
+Desk = tuple[str, str | None]
+"""The identity contract under which the gate judges, and the level of secrecy; None is the default level."""
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Judge:
     Args:
         serving: what serves now; replaced as a whole by a promotion.
         ledger: where judgements become durable before anything is released.
-        deadline: seconds after which a decision is ESCALATE.
+        deadline: seconds for a decision and its commit. The engine has all but the last of them; later is ESCALATE.
         queue: requests that may wait in a lane; one more is OverloadedError.
         batch: deadline and queue of the batch lane; the same as above when None. Its texts may take as long as its decisions.
     """
@@ -65,13 +67,18 @@ class Judge:
         batch: tuple[float, int] | None = None,
     ) -> None:
         self.serving = serving
-        self._ledger = ledger
+        self._keeper = Keeper(ledger)
+        self._writer = Writer(ledger, self._keeper)
         late, many = batch or (deadline, queue)
         self._deadlines: dict[Lane, float] = {"rt": deadline, "be": late}
         self._writing: dict[Lane, float] = {"rt": _WRITING_SECONDS, "be": max(_WRITING_SECONDS, late)}
         self._queues: dict[Lane, int] = {"rt": queue, "be": many}
         self._open: dict[Lane, int] = {"rt": 0, "be": 0}
-        self._released: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest time a request may hold what serves: a decision and a text after it, in the slower lane."""
+        return max(self._deadlines.values()) + max(self._writing.values())
 
     async def gate(
         self,
@@ -86,31 +93,40 @@ class Judge:
         Raises:
             InputError: for an empty request.
             OverloadedError: when the lane's queue is full; nothing is recorded then.
-            LedgerError: when the judgement could not be made durable; nothing may be released then.
+            LedgerError: when the judgement could not be made durable in time; nothing may be released then.
         """
-        return await self._gated([request], (contract, level), links or {}, lane)
+        with self.serving.used() as serving:
+            return await self._gated(serving, [request], (contract, level), links or {}, lane)
 
     async def _gated(
-        self, requests: Sequence[str], desk: tuple[str, str | None], links: Mapping[str, str], lane: Lane
+        self,
+        serving: Serving,
+        requests: Sequence[str],
+        desk: Desk,
+        links: Mapping[str, str],
+        lane: Lane,
     ) -> Judgement:
         """Judge several texts of one conversation by the strictest of their readings.
 
         They are also read joined, as one text: a request may be split so that no part of it says anything.
         """
         with self._place("gate", lane):
-            serving, start, contract = self.serving, time.monotonic(), desk[0]
+            start, until = time.monotonic(), self._until(lane)
             whole = ["\n".join(requests)] if len(requests) > 1 else []
-            readings, scored = await self._read(serving, [*requests, *whole], desk, lane)
+            readings, scored = await self._read(serving, [*requests, *whole], desk, lane, until)
             reading = gate.strictest(readings)
-            record = gate_entry(serving, reading, requests[-1], contract, links)
-            raw, tokens = scored.get(readings.index(reading), ({}, 0))
-            usage = {"input_tokens": tokens, "milliseconds": round(1000 * (time.monotonic() - start), 3)}
-            record = record.model_copy(update={"raw": raw, "usage": usage})
-            content = {"requests": list(requests), "contract": contract}
-            return await self._keep(record, content | ({"level": desk[1]} if desk[1] else {}))
+            record = gate_entry(serving, reading, requests[-1], desk[0], links)
+            usage: dict[str, float] = {"milliseconds": round(1000 * (time.monotonic() - start), 3)}
+            if (found := scored.get(readings.index(reading))) is not None:
+                raw, usage["input_tokens"] = found
+                record = record.model_copy(update={"raw": raw})
+            record = record.model_copy(update={"usage": usage})
+            content = {"requests": list(requests), "contract": desk[0]}
+            content |= {"level": desk[1]} if desk[1] else {}
+            return (await self._keeper.keep([record], content, until + _COMMIT_SECONDS))[0]
 
     async def _read(
-        self, serving: Serving, requests: Sequence[str], desk: tuple[str, str | None], lane: Lane
+        self, serving: Serving, requests: Sequence[str], desk: Desk, lane: Lane, until: float
     ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
         """One reading a text, and the raw probabilities and token counts of those the engine answered.
 
@@ -118,7 +134,6 @@ class Judge:
         """
         readings: list[Reading] = []
         scored: dict[int, tuple[dict[str, float], int]] = {}
-        until = time.monotonic() + self._deadlines[lane]
         for i, request in enumerate(requests):
             if i and time.monotonic() >= until:
                 readings.append(gate.unread(EngineTimeoutError.code))
@@ -150,28 +165,43 @@ class Judge:
 
         Raises:
             TooLargeError, EngineError: no question is answered then; what concerns the gate is recorded as ESCALATE.
+            OverloadedError, LedgerError: as `gate`.
         """
-        with self._place("question", lane):
-            serving = self.serving
+        with self._place("question", lane), self.serving.used() as serving:
+            until = self._until(lane)
             shared = {"request": new_id("req"), **(links or {})}
             try:
-                scores = await self._all_scores(serving, state, asked, lane, level)
+                scores = await self._all_scores(serving, state, asked, lane, until, level)
             except (TooLargeError, EngineError) as e:
-                await self._unanswered(serving, state, asked, shared, e)
+                gates = [a for a in asked if gate.is_gate(a.name, a.question)]
+                unread = [gate_entry(serving, gate.unread(e.code), state, "general", shared) for _ in gates]
+                if unread:
+                    await self._keeper.keep(unread, {"state": state}, until + _COMMIT_SECONDS)
                 raise
             records = [
                 question_entry(serving, state, a, s, shared) for a, s in zip(asked, scores, strict=True)
             ]
-            return await self._keep_all(records, {"state": state, "questions": [kept(a) for a in asked]})
+            content = {"state": state, "questions": [kept(a) for a in asked]}
+            return await self._keeper.keep(records, content, until + _COMMIT_SECONDS)
+
+    def _until(self, lane: Lane) -> float:
+        """The time at which the engine must have answered a request that came now; its commit has `_COMMIT_SECONDS` from then."""
+        seconds = self._deadlines[lane]
+        return time.monotonic() + seconds - min(_COMMIT_SECONDS, seconds / 8)
 
     async def _all_scores(
-        self, serving: Serving, state: str, asked: Sequence[Asked], lane: Lane, level: str | None
+        self,
+        serving: Serving,
+        state: str,
+        asked: Sequence[Asked],
+        lane: Lane,
+        until: float,
+        level: str | None,
     ) -> list[OptionScores]:
         """Scores in the order asked. The gate, by name, is asked in its own words over its own state."""
-        deadline = self._deadlines[lane]
-        until = time.monotonic() + deadline
         plain = [a.question for a in asked if not gate.is_gate(a.name, a.question)]
-        rest = iter(await self._scores(serving, state, plain, deadline, lane) if plain else [])
+        left = until - time.monotonic()
+        rest = iter(await self._scores(serving, state, plain, left, lane) if plain else [])
         scores: list[OptionScores] = []
         for a in asked:
             if gate.is_gate(a.name, a.question):
@@ -180,19 +210,6 @@ class Judge:
             else:
                 scores.append(next(rest))
         return scores
-
-    async def _unanswered(
-        self,
-        serving: Serving,
-        state: str,
-        asked: Sequence[Asked],
-        links: Mapping[str, str],
-        error: SekishoError,
-    ) -> None:
-        gates = [a for a in asked if gate.is_gate(a.name, a.question)]
-        records = [gate_entry(serving, gate.unread(error.code), state, "general", links) for _ in gates]
-        if records:
-            await self._keep_all(records, {"state": state})
 
     async def chat(
         self,
@@ -204,66 +221,22 @@ class Judge:
         level: str | None = None,
         streamed: bool = False,
     ) -> Chat:
-        """Judge every message, then answer, or say why not. When `streamed`, each piece is durable before it leaves.
+        """Judge every message, then answer, or say why not; all of it by what serves now, also when a promotion comes between.
+
+        When `streamed`, each piece is durable before it leaves.
 
         An assistant's message is passed over only when this server wrote it: a client may put anything under that name.
         """
-        texts = [m.content for m in messages if m.content.strip() and not self._is_ours(m)]
-        judgement = await self._gated(texts or [""], (contract, level), links or {}, lane)
-        if judgement.decision != "ALLOW":
-            text = gate.words(self.serving.policy, judgement.decision, texts[-1], judgement.id, contract)
-            return Chat(judgement, text, None)
-        return Chat(judgement, None, self._written(messages, sampling, judgement, lane, streamed))
-
-    async def _written(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        judgement: Judgement,
-        lane: Lane,
-        streamed: bool,
-    ) -> AsyncGenerator[Piece]:
-        """Write the answer; its record is durable before the last piece leaves, also when the client goes away."""
-        serving, text, last = self.serving, "", Piece(text="")
-        stretches = Stretches(self._ledger, judgement.id, serving.stamp_for("chat"))
-        with self._place("chat", lane):
-            pieces = serving.lane(lane).generate(messages, sampling, timeout=self._writing[lane])
-            try:
-                async for piece in pieces:
-                    text, last = text + piece.text, piece
-                    if piece.finish is None:
-                        ready = await stretches.take(piece) if streamed else piece
-                        if ready is not None:
-                            yield ready
-            except SekishoError:
-                raise
-            except Exception as e:
-                _log.exception("the engine failed while writing")
-                raise EngineError(f"The engine failed: {type(e).__name__}.", "See the server's log.") from e
-            finally:
-                await pieces.aclose()  # type: ignore[attr-defined]
-                await asyncio.shield(self._chat_record(serving, judgement, text, last))
-        if last.finish is None:
-            raise EngineError("The engine stopped in the middle of its answer.", "Try again.")
-        yield stretches.close(last)
-
-    async def _chat_record(self, serving: Serving, judgement: Judgement, text: str, last: Piece) -> None:
-        record = Judgement(
-            id=new_id("jdg"),
-            at=utc_now(),
-            task="chat",
-            decision="released" if last.finish else "interrupted",
-            stamp=serving.stamp_for("chat"),
-            links={"gate": judgement.id},
-            usage={"input_tokens": last.input_tokens, "output_tokens": last.output_tokens},
-        )
-        await self._keep(record, {"answer": text})
-        self._released[digest_text(text)] = None
-        while len(self._released) > _REMEMBERED:
-            self._released.popitem(last=False)
-
-    def _is_ours(self, message: Message) -> bool:
-        return message.role == "assistant" and digest_text(message.content) in self._released
+        texts = [m.content for m in messages if m.content.strip() and not self._writer.wrote(m)]
+        with ExitStack() as use:
+            serving = use.enter_context(self.serving.used())
+            judgement = await self._gated(serving, texts or [""], (contract, level), links or {}, lane)
+            if judgement.decision != "ALLOW":
+                text = gate.words(serving.policy, judgement.decision, texts[-1], judgement.id, contract)
+                return Chat(judgement, text, None)
+            asked = Asking(messages, sampling, lane, self._writing[lane], streamed)
+            held = (use.pop_all(), self._place("chat", lane))
+            return Chat(judgement, None, self._writer.write(serving, held, judgement, asked))
 
     async def _scores(
         self, serving: Serving, state: str, questions: Sequence[Question], seconds: float, lane: Lane
@@ -283,23 +256,6 @@ class Judge:
             raise EngineError(f"The engine failed: {type(e).__name__}.", "See the server's log.") from e
         check_scores(questions, scores)
         return scores
-
-    async def _keep(self, record: Judgement, content: Any) -> Judgement:
-        return (await self._keep_all([record], content))[0]
-
-    async def _keep_all(self, records: Sequence[Judgement], content: Any) -> list[Judgement]:
-        """Seal the content, append all records in one transaction, and count them once they are durable."""
-        sealed = Ledger.seal(content)
-        kept = [r.model_copy(update={"content": sealed.digest}) for r in records]
-        with metrics.LEDGER_SECONDS.time():
-            await asyncio.to_thread(self._ledger.append, kept, [sealed])
-        for record in kept:
-            metrics.JUDGEMENTS.labels(
-                record.task, record.decision if record.task == "gate" else "answered"
-            ).inc()
-            for reason in record.reasons if record.task == "gate" else ():
-                metrics.REASONS.labels(reason).inc()
-        return kept
 
     def _place(self, task: str, lane: Lane) -> AbstractContextManager[None]:
         return place(task, lane, self._queues[lane], self._open, self.serving.retry_after)

@@ -19,11 +19,12 @@ _MOST = 1024
 
 @dataclass
 class _Work(Generic[T]):
-    """One request's work. `left` is set while its client has gone away without the answer."""
+    """One request's work. `left` is set while all who waited for it have gone away without the answer."""
 
     id: str
     at: float
     task: asyncio.Task[T]
+    waiting: int = 0
     left: bool = False
 
     @property
@@ -33,7 +34,7 @@ class _Work(Generic[T]):
 
 
 class RetryBook(Generic[T]):
-    """Work in flight and just done, by key (client and body digest).
+    """Work in flight and just done, by key (client, lane and body digest).
 
     A repeated request joins the first one's work when the client says it is a retry, or when the first one's connection is gone. Work whose
     client left goes on: its judgement is written, and the retry finds it. Two clients that merely ask the same thing are never joined,
@@ -72,20 +73,25 @@ class RetryBook(Generic[T]):
 
     async def _wait(self, work: _Work[T]) -> T:
         work.left = False
+        work.waiting += 1
         try:
             return await asyncio.shield(work.task)
         except asyncio.CancelledError:
-            work.left = True
+            work.left = work.waiting == 1
             raise
+        finally:
+            work.waiting -= 1
 
     def _forget_old(self) -> None:
-        """Drop finished work from the old end until what is left is young and little."""
-        while self._works:
-            oldest = next(iter(self._works.values()))
-            young = self._clock() - oldest.at <= _KEEP_SECONDS
-            if not oldest.task.done() or (young and len(self._works) <= _MOST):
-                return
-            self._works.popitem(last=False)
+        """Drop finished work from the old end until what is left is young and little; what is not finished stays, and holds nothing up."""
+        gone: list[str] = []
+        for key, work in self._works.items():
+            if self._clock() - work.at <= _KEEP_SECONDS and len(self._works) - len(gone) <= _MOST:
+                break
+            if work.task.done():
+                gone.append(key)
+        for key in gone:
+            del self._works[key]
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

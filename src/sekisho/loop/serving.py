@@ -25,6 +25,7 @@ from .judge import Judge
 from .parts import Parts
 
 _POLL_SECONDS = 1.0
+_IDLE_POLL_SECONDS = 0.1
 _LONGEST_PAUSE = 60.0
 """Most seconds between two tries of a release that cannot be taken up; each try reads all of it."""
 
@@ -114,11 +115,15 @@ def stamp_of(parts: Parts, tagged: str, release: Release, engine: str) -> Stamp:
 class PromotionWatch:
     """Takes up promotions and rollbacks made by any process while the server runs.
 
-    The new engine is started and warm before the judge gets it; requests under way finish on the old one, which is then stopped.
+    The new engine is started and warm before the judge gets it; requests under way finish on the old one, which is stopped as soon as they have.
+
+    Args:
+        drain_seconds: most seconds that the old one may go on; None: as long as a request may take.
     """
 
-    def __init__(self, parts: Parts, judge: Judge, drain_seconds: float = 120.0) -> None:
-        self._parts, self._judge, self._drain = parts, judge, drain_seconds
+    def __init__(self, parts: Parts, judge: Judge, drain_seconds: float | None = None) -> None:
+        self._parts, self._judge = parts, judge
+        self._drain = judge.longest_seconds if drain_seconds is None else drain_seconds
         self._task: asyncio.Task[None] | None = None
         self._old: set[asyncio.Task[None]] = set()
         self.problem: str | None = None
@@ -198,7 +203,9 @@ class PromotionWatch:
 
     async def _retire(self, old: Serving) -> None:
         """Stop an engine once its requests are done, at the latest after the drain time."""
+        until = time.monotonic() + self._drain
         try:
-            await asyncio.sleep(self._drain)
+            while old.users.count and time.monotonic() < until:
+                await asyncio.sleep(_IDLE_POLL_SECONDS)
         finally:
             await old.engine.stop()

@@ -57,6 +57,8 @@ class Door:
         scope = _without_lane(scope)
         request_id = scope["state"]["request_id"] = new_id("req")
         reply = _Reply(send, request_id)
+        if scope["method"] == "HEAD":  # as GET; the server below leaves the body out
+            scope = {**scope, "method": "GET"}
         try:
             await self._ring.refresh()
             headers = Headers(scope=scope)
@@ -165,11 +167,11 @@ def _check_host(headers: Headers) -> None:
             "Use 127.0.0.1 or localhost, or make an API key with `sekisho keys make`.",
         )
     origin = headers.get("origin")
-    if origin is not None and urlsplit_netloc(origin) != host.lower():
+    if origin is not None and _netloc(origin) != host.lower():
         raise HostError(f"The origin {origin!r} is another site.", "Call from this server's own address.")
 
 
-def urlsplit_netloc(url: str) -> str:
+def _netloc(url: str) -> str:
     """Host and port of a URL in lower case; empty for what is no URL, such as the origin `null`."""
     try:
         return urlsplit(url).netloc.lower()

@@ -39,11 +39,14 @@ from . import (
     systemone_api,
 )
 from .access import Door
+from .connections import Crowd, configured, hush_accepting, open_files
 from .desk import Desk
 from .scopes import describe
 
 _DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""
+_LINE = 1024
+"""Connections that the system may keep in line until they are accepted; whoever finds the line full tries again after a second."""
 _ABOUT = (
     "Every decision of the model is a judgement with probabilities, written to an append-only ledger before it is released. "
     "Errors are `{detail: …}`; OpenAI's routes answer with OpenAI's error object, Ollama's with Ollama's. "
@@ -83,6 +86,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its pages load scripts from outside
         redoc_url=None,
+        redirect_slashes=False,  # a path with one slash too many is no path, and is told so
         telemetry={
             "tracing": False,
             "metrics": False,
@@ -147,16 +151,14 @@ def set_up_log(level: str) -> None:
 
 async def _serve(parts: Parts, listener: socket.socket, ready: Callable[[str], None]) -> None:
     judge = await open_judge(parts)
-    config = uvicorn.Config(
+    hush_accepting(asyncio.get_running_loop())
+    crowd, settings = Crowd(open_files()), parts.settings
+    config = configured(
         create_app(parts, judge),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        lifespan="on",
-        ssl_certfile=parts.settings.tls_cert,
-        ssl_keyfile=parts.settings.tls_key,
+        crowd,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
     )
     server = _Server(config, lambda: ready(_address(listener, bool(config.ssl_certfile))))
     before = {s: signal.signal(s, lambda *_: None) for s in (signal.SIGTERM, signal.SIGINT)}
@@ -177,6 +179,10 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to answer, then say so."""
         await super().startup(sockets=sockets)
+        for listener in sockets or []:
+            listener.listen(
+                _LINE
+            )  # the loop, which accepts few in one go, has asked for a line no longer than that
         if self.started:
             self._ready()
 

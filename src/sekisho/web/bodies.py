@@ -103,7 +103,8 @@ async def read_object(
         wrong: what a body that is text but no JSON raises. System One's validation shape is a 422 for it; elsewhere it is a 400.
 
     Raises:
-        UnsupportedEncodingError: for a content type other than JSON. A web page of another site cannot send JSON without asking first.
+        UnsupportedEncodingError: for a content type other than JSON; a body without one is taken for JSON. That is no guard against web
+            pages of other sites, which may leave it out: the door's look at the origin is.
         MalformedError, InputError, TooLargeError: as `read` and `parse` do.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -6,9 +6,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from ..core.canonical import short
@@ -21,7 +21,7 @@ from .bodies import read_object
 from .chat_form import ChatForm, read_chat
 from .desk import ALIAS, caller_of, desk_of, links_of
 from .lanes import lane_of
-from .schemas import ERRORS, ChatAnswer, ChatRequest, ModelList, body_of
+from .schemas import ERRORS, ChatAnswer, ChatRequest, ModelEntry, ModelList, body_of
 from .waiting import EventStream, unless_gone
 
 router = APIRouter(tags=["OpenAI"])
@@ -71,9 +71,27 @@ async def models(request: Request) -> Response:
     serving = desk_of(request).judge.serving
     told = f"{serving.stamp.engine}, release {short(serving.stamp.model_digest)}, {serving.stamp.calibration}"
     names = list(dict.fromkeys((serving.stamp.model, ALIAS)))
-    data = [{"id": n, "object": "model", "created": 0, "owned_by": "sekisho"} for n in names]
+    data = [_entry(n) for n in names]
     listed = [{"name": n, "description": told, "release_date": ""} for n in names]
     return errors.json_response({"object": "list", "data": data, "models": listed})
+
+
+@router.get(
+    "/v1/models/{id}",
+    summary="One model that answers here",
+    description="The entry of that model as OpenAI's clients read it; 404 when it is not served.",
+    responses={200: {"model": ModelEntry, "description": "The model."}, **ERRORS},
+)
+async def model(
+    request: Request, id: Annotated[str, Path(max_length=1000, description="Its name.")]
+) -> Response:
+    """One of the names under which the served model answers."""
+    desk_of(request).require_model(id)
+    return errors.json_response(_entry(id))
+
+
+def _entry(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "sekisho"}
 
 
 class Answer:
@@ -111,11 +129,13 @@ class Answer:
         """Why the answer ended."""
         return last.finish if last else "content_filter"
 
-    def usage(self, last: Piece | None) -> dict[str, int]:
-        """Token counts: of the writing, or of the gate when nothing was written."""
-        asked = last.input_tokens if last else int(self._judgement.usage.get("input_tokens", 0))
-        written = last.output_tokens if last else 0
-        return {"prompt_tokens": asked, "completion_tokens": written, "total_tokens": asked + written}
+    def usage(self, last: Piece | None) -> dict[str, int] | None:
+        """Token counts: of the writing, or of the gate when nothing was written; None when the gate could not be read."""
+        asked = last.input_tokens if last else self._judgement.usage.get("input_tokens")
+        if asked is None:
+            return None
+        read, written = int(asked), last.output_tokens if last else 0
+        return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
     def verdict(self) -> dict[str, Any]:
         """The gate's judgement, for programs."""

@@ -111,15 +111,24 @@ class ChatAnswer(Open):
     created: int
     model: str
     choices: list[dict[str, Any]]
-    usage: dict[str, int]
+    usage: dict[str, int] | None
     x_sekisho: Verdict
+
+
+class ModelEntry(BaseModel):
+    """A model as OpenAI's clients know it."""
+
+    id: str
+    object: str
+    created: int
+    owned_by: str
 
 
 class ModelList(BaseModel):
     """Models, once for OpenAI's clients and once for System One's."""
 
     object: str
-    data: list[dict[str, Any]]
+    data: list[ModelEntry]
     models: list[dict[str, str]]
 
 

@@ -46,7 +46,7 @@ async def systemone(request: Request) -> Response:
         links |= {"retry_of": repeats} if repeats else {}
         return await _answer(desk, asked, links, lane, caller_of(request).clearance)
 
-    run = desk.retries.run(_key(request, raw), mine, _is_retry(request), work)
+    run = desk.retries.run(_key(request, lane, raw), mine, _is_retry(request), work)
     first, answer = await unless_gone(request, run)
     return json_response(answer, headers={REQUEST_ID: first})
 
@@ -58,7 +58,7 @@ async def _answer(
     answers = {
         a.name: wire_answer(a.question, a.shown, j) for a, j in zip(asked.asked, judgements, strict=True)
     }
-    tokens = sum(int(j.usage.get("input_tokens", 0)) for j in judgements)
+    tokens = sum(int(j.usage["input_tokens"]) for j in judgements)
     return {
         "model": judgements[0].stamp.model,
         "answers": answers,
@@ -67,10 +67,10 @@ async def _answer(
     }
 
 
-def _key(request: Request, raw: bytes) -> str:
-    """Who asks, and what: the token if there is one, else the address, and the body's digest."""
+def _key(request: Request, lane: Lane, raw: bytes) -> str:
+    """Who asks what, and in which lane: the token if there is one, else the address, and the body's digest."""
     address = request.client.host if request.client else ""
-    return digest_json([request.headers.get("authorization") or address, digest(raw)])
+    return digest_json([request.headers.get("authorization") or address, lane, digest(raw)])
 
 
 def _is_retry(request: Request) -> bool:

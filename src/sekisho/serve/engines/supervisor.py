@@ -17,7 +17,9 @@ from typing import Literal
 
 import httpx
 
+from ... import metrics
 from ...core.errors import DeviceError, EngineError, SekishoError
+from ...core.settings import ENV_PREFIX
 from ..loads import loading
 
 KvType = Literal["F32", "F16", "Q8_0", "Q4_0"]
@@ -81,14 +83,18 @@ class Child:
         """Start a child and wait until its model is loaded.
 
         Raises:
-            CrashError: when it died, was not ready after `seconds`, or could not be started for want of memory or files.
+            CrashError: when it died, was not ready after `seconds`, could not be started for want of memory or files, or did not say where it serves.
             DeviceError: when it has no GPU and one was asked for.
             EngineError: when it said why it cannot serve; trying again would not help.
         """
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", f"{__package__}.child"), stdin=pipe, stdout=pipe, stderr=pipe
+                *(sys.executable, "-P", "-m", f"{__package__}.child"),
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                env=_environment(),
             )
         except OSError as e:
             raise CrashError(f"llama.cpp could not be started: {e}.", "Look at memory and open files.") from e
@@ -98,6 +104,9 @@ class Child:
         except OSError as e:
             await child.close()
             raise CrashError(f"llama.cpp could not be spoken to: {e}.", "Look at memory and disk.") from e
+        except (ValueError, KeyError, TypeError, httpx.InvalidURL) as e:
+            await child.close()
+            raise CrashError(f"llama.cpp's first line cannot be read: {e!r}.", "Install it anew.") from e
         except BaseException:
             await child.close()
             raise
@@ -119,7 +128,7 @@ class Child:
             ) from None
         if not line:
             await self._reader
-            raise CrashError(f"llama.cpp ended while it loaded {Path(launch.model).name}. {self._said()}")
+            raise CrashError(f"llama.cpp ended while it loaded {Path(launch.model).name}. {self.said()}")
         answer = json.loads(line)
         if "no_device" in answer:
             raise DeviceError(
@@ -128,7 +137,7 @@ class Child:
         if "error" in answer:
             await self._reader
             raise EngineError(
-                f"llama.cpp cannot serve {Path(launch.model).name}: {answer['error']} {self._said(first=True)}",
+                f"llama.cpp cannot serve {Path(launch.model).name}: {answer['error']} {self.said(first=True)}",
                 "Check the GGUF file and the settings `context` and `device`.",
             )
         self._client = self._connect(answer["address"], key, launch.slots)
@@ -158,7 +167,7 @@ class Child:
             async for line in self.process.stderr:
                 self._log.append(line.decode("utf-8", "replace").strip())
 
-    def _said(self, first: bool = False) -> str:
+    def said(self, first: bool = False) -> str:
         """What llama.cpp wrote last; or first, where a failed load names its cause."""
         lines = list(self._log)
         return " | ".join(lines[:3] if first else lines[-3:])
@@ -177,6 +186,11 @@ class Child:
         self._reader.cancel()
         if self._client is not None:
             await self._client.aclose()
+
+
+def _environment() -> dict[str, str]:
+    """What the child gets of this process's environment: none of our settings, as it needs no token."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
 
 
 class Supervisor:
@@ -261,10 +275,14 @@ class Supervisor:
             code = await self._child.process.wait()
             dead, self._child = self._child, None
             self._why_down = f"its process ended with {code}"
+            metrics.ENGINE_DEATHS.inc()
+            _log.warning("llama.cpp died: %s. %s", self._why_down, dead.said())
             await dead.close()
             deaths = 1 if asyncio.get_running_loop().time() - born > self._calm else deaths + 1
             try:
                 self._child = await self._bring_up(deaths)
+                metrics.ENGINE_RESTARTS.inc()
+                _log.info("llama.cpp serves again, as process %d", self._child.process.pid)
             except SekishoError as e:
                 self._why_down = f"{e.what.rstrip('.')}; it will not be started again"
                 _log.error("llama.cpp is down: %s", self._why_down)

@@ -1,0 +1,106 @@
+"""Writing: the text of an answer that the gate let pass, durable before it is released."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+from ..core.canonical import digest_text, new_id, utc_now
+from ..core.engine import Lane, Message, Piece, Sampling
+from ..core.errors import EngineError, SekishoError
+from ..core.records import Judgement
+from ..ledger.store import Ledger
+from .entries import Serving
+from .keeping import Keeper
+from .streams import Stretches
+
+_REMEMBERED = 10_000
+"""Answers of its own that a server knows again; older ones are judged like a person's words."""
+
+_log = logging.getLogger("sekisho.judge")
+
+Held = tuple[AbstractContextManager[Any], AbstractContextManager[Any]]
+"""What is held while a text is written, and given back at its end: the model that serves, and a place in the lane."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What is to be written: after which messages, how, in which lane, in how many seconds, and whether piece by piece."""
+
+    messages: Sequence[Message]
+    sampling: Sampling
+    lane: Lane
+    seconds: float
+    streamed: bool
+
+
+class Writer:
+    """Writes answers, and knows its own again."""
+
+    def __init__(self, ledger: Ledger, keeper: Keeper) -> None:
+        self._ledger, self._keeper = ledger, keeper
+        self._released: OrderedDict[str, None] = OrderedDict()
+
+    def wrote(self, message: Message) -> bool:
+        """Whether a message is an answer of this server, word for word."""
+        return message.role == "assistant" and digest_text(message.content) in self._released
+
+    async def write(
+        self, serving: Serving, held: Held, judgement: Judgement, asked: Asking
+    ) -> AsyncGenerator[Piece]:
+        """Write the answer; its record is durable before the last piece leaves, also when the client goes away.
+
+        Streamed pieces are made durable before they are yielded.
+
+        Raises:
+            EngineError, LedgerError: what was written until then is recorded as interrupted.
+        """
+        text, last = "", Piece(text="")
+        stretches = Stretches(self._ledger, judgement.id, serving.stamp_for("chat"))
+        with held[0], held[1]:
+            pieces = serving.lane(asked.lane).generate(asked.messages, asked.sampling, timeout=asked.seconds)
+            try:
+                async for piece in pieces:
+                    text, last = text + piece.text, piece
+                    if piece.finish is None:
+                        ready = await stretches.take(piece) if asked.streamed else piece
+                        if ready is not None:
+                            yield ready
+            except SekishoError:
+                raise
+            except Exception as e:
+                _log.exception("the engine failed while writing")
+                raise EngineError(f"The engine failed: {type(e).__name__}.", "See the server's log.") from e
+            finally:
+                await pieces.aclose()  # type: ignore[attr-defined]
+                await asyncio.shield(self._record(serving, judgement, text, last))
+        if last.finish is None:
+            raise EngineError("The engine stopped in the middle of its answer.", "Try again.")
+        yield stretches.close(last)
+
+    async def _record(self, serving: Serving, judgement: Judgement, text: str, last: Piece) -> None:
+        record = Judgement(
+            id=new_id("jdg"),
+            at=utc_now(),
+            task="chat",
+            decision="released" if last.finish else "interrupted",
+            stamp=serving.stamp_for("chat"),
+            links={"gate": judgement.id},
+            usage=_counted(last),
+        )
+        await self._keeper.keep([record], {"answer": text})
+        self._released[digest_text(text)] = None
+        while len(self._released) > _REMEMBERED:
+            self._released.popitem(last=False)
+
+
+def _counted(last: Piece) -> dict[str, float]:
+    """Token counts of a text, which come with its end; of one that was broken off they are not known, and not 0."""
+    if last.finish is None:
+        return {}
+    return {"input_tokens": last.input_tokens, "output_tokens": last.output_tokens}
