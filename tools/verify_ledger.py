@@ -680,6 +680,8 @@ def _whole_proof_fault(proof: Any, roots: Mapping[int, str], keys: set[str]) -> 
 
 def _proved(proof: Mapping[str, Any]) -> str:
     """What a proof that holds is about, in words; a compact one knows its record's digest alone."""
+    if "old" in proof:
+        return f"the ledger of {proof['new']['size']} entries begins with that of {proof['old']['size']}"
     if "entry" not in proof:
         return f"entry {proof['seq']} of {proof['size']}, {proof['digest']}"
     entry = proof["entry"]

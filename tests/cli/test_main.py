@@ -58,7 +58,7 @@ def test_a_wrong_command_line_is_one_message(cli, args, said, path):
     assert path in second
 
 
-def test_errors_are_objects_with_json(cli):
+def test_errors_are_objects_with_json(cli, promoted):
     ended = cli("audit", "show", "--kind", "dream", "--json")
     assert (ended.code, ended.out) == (2, "")
     error = json.loads(ended.err)["error"]
@@ -91,7 +91,7 @@ def test_an_absent_device_ends_with_ex_config():
 
 def test_a_disk_error_is_no_traceback(cli, tmp_path):
     (tmp_path / "file").write_text("x")
-    ended = cli("audit", "verify", "--home", str(tmp_path / "file" / "home"))
+    ended = cli("gather", "--home", str(tmp_path / "file" / "home"))
     assert ended.code == 1
     assert ended.err.startswith("sekisho: ")
     assert "Traceback" not in ended.err

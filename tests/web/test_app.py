@@ -137,6 +137,14 @@ def test_every_route_is_described(client):
     routes = [(p, m, r) for p, methods in document["paths"].items() for m, r in methods.items()]
     assert {p for p, _, _ in routes} == {
         "/v1/systemone",
+        "/v1/decisions",
+        "/v1/summaries",
+        "/api/chat",
+        "/api/generate",
+        "/api/show",
+        "/api/tags",
+        "/api/ps",
+        "/api/version",
         "/v1/chat/completions",
         "/v1/models",
         "/v1/models/{id}",

@@ -23,7 +23,16 @@ from .desk import Desk, caller_of, desk_of, links_of
 from .lanes import lane_of
 from .ollama_form import OllamaForm, read_ollama
 from .openai_api import verdict_of
-from .schemas import ERRORS, OllamaAnswer, OllamaChat, OllamaGenerate, OllamaModels, OllamaShow, body_of
+from .schemas import (
+    ERRORS,
+    OllamaAnswer,
+    OllamaChat,
+    OllamaGenerate,
+    OllamaModels,
+    OllamaShow,
+    OllamaVersion,
+    body_of,
+)
 from .waiting import EventStream, unless_gone
 
 router = APIRouter(tags=["Ollama"])
@@ -122,7 +131,7 @@ async def show(request: Request) -> Response:
     "/api/version",
     summary="The version, as Ollama tells it",
     description="The version of this server; no version of Ollama runs here.",
-    responses={200: {"content": {"application/json": {}}, "description": "The version."}, **ERRORS},
+    responses={200: {"model": OllamaVersion, "description": "The version."}, **ERRORS},
 )
 async def version(request: Request) -> Response:
     """This server's version."""

@@ -442,6 +442,12 @@ class OllamaModels(BaseModel):
     models: list[dict[str, Any]]
 
 
+class OllamaVersion(Open):
+    """The version of this server."""
+
+    version: str
+
+
 class OllamaShow(Open):
     """What is known of the model; asked by its name."""
 

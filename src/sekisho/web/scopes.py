@@ -24,6 +24,7 @@ ROUTES: Mapping[str, frozenset[str]] = {
     "GET /api/version": EVERYTHING,
     "POST /v1/gate": frozenset({"judge"}),
     "GET /v1/models": EVERYTHING,
+    "GET /v1/models/{id}": EVERYTHING,
     "GET /v1/lanes": frozenset({"judge", "audit"}),
     "GET /v1/judgements": _READING,
     "GET /v1/judgements/{id}": _READING,
