@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from sekisho.core.errors import EngineError, InputError, TooLargeError
-from sekisho.loop import audit, summarise
+from sekisho.loop import audit, retain, summarise
 from sekisho.loop.summarise import Summary
 from sekisho.serve.engines.fake import FakeEngine, Script
 from sekisho.serve.lanes import Lanes
@@ -158,3 +158,14 @@ def test_events_end_with_the_summary_and_closing_them_stops_the_work(house, engi
     rest = asyncio.run(live(1000))
     assert rest[-1]["type"] == "summary"
     assert json.loads(json.dumps(rest[-1]))["resumed"] >= 2
+
+
+def test_a_node_goes_with_the_content_of_its_judgement(house, engine):
+    work = made(house, engine)
+    found, _ = run(work)
+    files = set(work.folder.iterdir())
+    node = found["nodes"][0]
+    told = retain.erase(house.ledger, node["judgement"], "asked for", "a test")
+    left = set(work.folder.iterdir())
+    assert told["summaries"] == len(files) - len(left) == 1
+    assert all(json.loads(f.read_bytes())["judgement"] != node["judgement"] for f in left)

@@ -10,22 +10,24 @@ from ..core.records import Hold
 from ..core.retention import retention_days
 from ..ledger import erasure, views
 from ..ledger.store import Ledger
+from . import summarytrees
 from .parts import Parts
 
 _LONGEST = 4000
 
 
 def retain(parts: Parts, by: str) -> dict[str, Any]:
-    """Erase all content past its days; what was decided about it stays in the chain.
+    """Erase all content past its days, and the summaries made of it; what was decided about it stays in the chain.
 
     Raises:
         LedgerError: it could not be erased, or a reader kept the log, with erased text in it, from being emptied.
     """
-    return _told(erasure.retain(parts.ledger, retention_days(parts.settings.retention), by))
+    done = erasure.retain(parts.ledger, retention_days(parts.settings.retention), by)
+    return _told(done, summarytrees.sweep(parts.ledger))
 
 
 def erase(ledger: Ledger, id: str, reason: str, by: str) -> dict[str, Any]:
-    """Erase the content of one record now, of every record that shares it, and of the stream it let pass or closed.
+    """Erase the content of one record now, of every record that shares it, of the stream it let pass or closed, and summaries made of it.
 
     Raises:
         NotFoundError: there is no such record.
@@ -38,7 +40,8 @@ def erase(ledger: Ledger, id: str, reason: str, by: str) -> dict[str, Any]:
         raise NotFoundError(f"The ledger has no record {id!r}.", "List records with `sekisho audit show`.")
     stream = views.stretches(ledger, entry) if entry.kind == "judgement" else []
     sealed = [e.body["content"] for e in (entry, *stream) if e.body.get("content")]
-    return _told(erasure.erase(ledger, sealed, reason, by))
+    done = erasure.erase(ledger, sealed, reason, by)
+    return _told(done, summarytrees.sweep(ledger))
 
 
 def hold(ledger: Ledger, id: str, active: bool, reason: str, by: str) -> Hold:
@@ -56,9 +59,10 @@ def hold(ledger: Ledger, id: str, active: bool, reason: str, by: str) -> Hold:
     return filed
 
 
-def _told(done: erasure.Erased) -> dict[str, Any]:
+def _told(done: erasure.Erased, summaries: int) -> dict[str, Any]:
     ids = [e.id for e in done.entries]
-    return {"erased": done.erased, "held": done.held, "kept": done.kept, "entries": ids}
+    told = {"erased": done.erased, "held": done.held, "kept": done.kept, "entries": ids}
+    return told | {"summaries": summaries}
 
 
 def _check(reason: str) -> None:

@@ -21,6 +21,7 @@ from ..core.errors import EngineError, InputError, TooLargeError
 from ..tasks import summary
 from ..tasks.summary import Node, Span
 from .judge import Judge
+from .summarytrees import folder_of
 
 LANE: Lane = "be"
 _TOKENS = 192
@@ -70,7 +71,7 @@ class Summary:
             "level": self._level,
         }
         self.id = short(digest_json(key), 16)
-        self.folder = home / "summaries" / self.id
+        self.folder = folder_of(home) / self.id
         self._slots = asyncio.Semaphore(at_once)
         self.nodes: dict[str, Node] = {}
         self.resumed = 0

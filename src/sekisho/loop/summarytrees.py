@@ -1,0 +1,32 @@
+"""Trees of summaries on disk: one file a node, which lives no longer than the content of the judgement it came through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..ledger.store import Ledger
+
+
+def folder_of(home: Path) -> Path:
+    """Where the trees lie."""
+    return home / "summaries"
+
+
+def sweep(ledger: Ledger) -> int:
+    """Remove, beside a ledger, every node whose judgement's content is erased, and what is no node at all; return how many files went."""
+    gone = 0
+    for file in sorted(folder_of(ledger.path.parent).glob("*/*")):
+        if not _stands(ledger, file):
+            file.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
+def _stands(ledger: Ledger, file: Path) -> bool:
+    try:
+        entry = ledger.get(str(json.loads(file.read_bytes())["judgement"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    digest = entry.body.get("content") if entry else None
+    return digest is not None and ledger.content(digest) is not None
