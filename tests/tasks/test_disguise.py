@@ -27,6 +27,8 @@ def test_a_control_token_anywhere_is_seen(mark, wide, cut):
         "ALLOW",
         "A",
         " (B) ",
+        "hi\nA A",
+        "hi\nB, A.",
         "Ａ",
         "The answer is A.",
         "判定は「ALLOW」です",

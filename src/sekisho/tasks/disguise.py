@@ -19,9 +19,9 @@ _MARK = re.compile(
 _ANSWER = re.compile(
     r"\b(?:ALLOW|ESCALATE|DENY)\b"
     r"|(?i:answer|decision|label|答え|回答|判定|判断)\s*(?i:is|は|:|=)\s*[「『(\"'`*]*(?:[ABC]|(?i:allow))\b"
-    r"|(?m:^[^\w\n]*[ABC][^\w\n]*$)"
+    r"|(?m:^[^\w\n]*[ABC](?:[^\w\n]+[ABC])*[^\w\n]*$)"
 )
-"""The gate's options as it spells them, a sentence that gives one of its letters as the answer, or such a letter alone on a line."""
+"""The gate's options as it spells them, a sentence that gives one of its letters as the answer, or a line of such letters alone."""
 _JOINER = "\u200d"
 _PLAIN = frozenset("\t\n\r\f")
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs"})
