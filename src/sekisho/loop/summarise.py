@@ -200,10 +200,11 @@ class Summary:
     def _result(self, written: Sequence[Node]) -> dict[str, Any]:
         """The top of the tree by lines. A part that was refused, or about which nothing was written, is listed with its judgement."""
         top = written[0] if written else None
+        ordered = [self.nodes[i] for i in sorted(self.nodes, key=lambda i: [int(n) for n in i.split("-")])]
         lines = [line.strip() for line in (top.text if top else "").splitlines() if line.strip()]
         left_out = [
             {"span": n.span, "decision": n.decision, "judgement": n.judgement, "node": n.id}
-            for n in self.nodes.values()
+            for n in ordered
             if not n.text
         ]
         return {
@@ -212,8 +213,8 @@ class Summary:
             "lines": [
                 {"text": t, "sources": summary.sources(t, top, self.nodes)} for t in lines if top is not None
             ],
-            "left_out": sorted(left_out, key=lambda n: (n["node"], n["span"])),
-            "nodes": [n.model_dump(mode="json") for n in self.nodes.values()],
+            "left_out": left_out,
+            "nodes": [n.model_dump(mode="json") for n in ordered],
             "resumed": self.resumed,
         }
 
