@@ -82,7 +82,7 @@ def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def settings() -> str:
     """The settings table."""
     from sekisho.cli.options import flag_of
-    from sekisho.core.settings import TABLE
+    from sekisho.core.table import TABLE
 
     rows = []
     for spec in TABLE:

@@ -10,7 +10,8 @@ import pytest
 from sekisho import wiring
 from sekisho.cli.main import run
 from sekisho.core.canonical import digest_file, digest_text, new_id, utc_now
-from sekisho.core.records import Certificate, Proof
+from sekisho.core.oversight import Certificate
+from sekisho.core.records import Proof
 from sekisho.core.settings import load
 from sekisho.loop.certificate import in_force
 from sekisho.loop.promote import promote

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sekisho.cli import doctor
-from sekisho.core.settings import TABLE, load
+from sekisho.core.settings import load
+from sekisho.core.table import TABLE
 
 
 def rows(outcome) -> dict[str, dict]:

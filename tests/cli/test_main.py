@@ -14,7 +14,7 @@ import pytest
 from sekisho import __version__
 from sekisho.cli import main as room
 from sekisho.core.errors import DeviceError, SekishoError, all_errors
-from sekisho.core.settings import TABLE
+from sekisho.core.table import TABLE
 
 from .conftest import start
 

@@ -14,7 +14,7 @@ from sekisho.core.access import (
     secret_digest,
 )
 from sekisho.core.errors import InputError
-from sekisho.core.records import Key
+from sekisho.core.oversight import Key
 
 NOW, LATER, EARLIER = "2026-11-21T05:00:00", "2026-11-21T06:00:00", "2026-11-21T04:00:00"
 

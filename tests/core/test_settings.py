@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.core.errors import SettingsError
-from sekisho.core.settings import ENV_PREFIX, TABLE, load
+from sekisho.core.settings import load
+from sekisho.core.table import ENV_PREFIX, TABLE
 
 GOOD = {
     "home": "/a/home",

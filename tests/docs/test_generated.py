@@ -13,7 +13,7 @@ import typer
 from sekisho import metrics
 from sekisho.cli.main import app
 from sekisho.core.errors import all_errors
-from sekisho.core.settings import TABLE
+from sekisho.core.table import TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "docs.py"

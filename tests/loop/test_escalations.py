@@ -14,7 +14,7 @@ from sekisho.core import settings as core_settings
 from sekisho.core.access import Caller
 from sekisho.core.canonical import utc_after, utc_now
 from sekisho.core.errors import ConflictError, InputError, NotFoundError
-from sekisho.core.records import Escalation
+from sekisho.core.oversight import Escalation
 from sekisho.loop import escalations
 
 from .conftest import judged

@@ -12,7 +12,8 @@ from pathlib import Path
 import uvicorn
 
 from sekisho.core.canonical import digest_file, new_id, utc_now
-from sekisho.core.records import Certificate, Promotion, Proof, Stamp
+from sekisho.core.oversight import Certificate
+from sekisho.core.records import Promotion, Proof, Stamp
 from sekisho.core.settings import load
 from sekisho.loop.certificate import Certified, in_force
 from sekisho.loop.entries import Serving

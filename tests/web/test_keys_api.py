@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
-from sekisho.core.records import Key
+from sekisho.core.oversight import Key
 from sekisho.ledger import views
 from sekisho.loop import keys
 from sekisho.web.app import create_app

@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from ..core.settings import TABLE, Settings, Spec
+from ..core.settings import Settings
+from ..core.table import TABLE, Spec
 from . import output
 from .options import Call, command, flag_of
 

@@ -11,7 +11,7 @@ from .options import Call, command
 from .people import By, name_of
 
 if TYPE_CHECKING:
-    from ..core.records import Key
+    from ..core.oversight import Key
 
 Id = Annotated[str, typer.Argument(help="The key, `key_…`.")]
 

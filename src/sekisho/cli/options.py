@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..core.progress import Progress
-from ..core.settings import TABLE, Settings, Spec, load
+from ..core.settings import Settings, load
+from ..core.table import TABLE, Spec
 from . import output
 from .progress import shown
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .canonical import digest_text
 from .errors import InputError
 from .gate_prompt import LEVELS
-from .records import Key
+from .oversight import Key
 
 SCOPES: Mapping[str, str] = {
     "judge": "ask the gate and every other question, chat, and read what became of one's own escalations",

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from .canonical import utc_after
 from .errors import ConflictError, InputError
-from .records import Escalation
+from .oversight import Escalation
 
 State = Literal["open", "taken", "decided", "expired"]
 Step = Literal["take", "decide", "hand_back", "expire"]

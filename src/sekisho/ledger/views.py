@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from sekisho.core.records import (
-    Certificate,
-    Contract,
-    Correction,
-    Escalation,
-    Key,
-    Policy,
-    Promotion,
-    Proof,
-    Record,
-)
+from sekisho.core.oversight import Certificate, Escalation, Key
+from sekisho.core.records import Contract, Correction, Policy, Promotion, Proof, Record
 
 from . import rows
 from .chain import Entry

@@ -11,7 +11,7 @@ from .. import metrics
 from ..core.canonical import new_id, utc_now
 from ..core.disk import write_whole
 from ..core.errors import SettingsError
-from ..core.records import Incident
+from ..core.oversight import Incident
 from ..host import egress
 from ..host.oslog import ERROR, IDS, Event, Sink, open_sink
 from ..ledger.chain import Entry

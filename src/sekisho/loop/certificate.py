@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..core.canonical import new_id, utc_after, utc_now
-from ..core.records import Certificate
+from ..core.oversight import Certificate
 from ..ledger import views
 from ..shelf import Release
 from ..tasks.policy import document_digest

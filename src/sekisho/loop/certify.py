@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..core.errors import ConflictError
+from ..core.oversight import Certificate
 from ..core.progress import Progress, Quiet
-from ..core.records import Certificate
 from ..ledger import views
 from ..proof import threshold
 from .certificate import certificate_of

@@ -12,7 +12,8 @@ from ..core.canonical import utc_now
 from ..core.disk import write_whole
 from ..core.errors import InputError
 from ..core.escalating import standing
-from ..core.records import DECISIONS, Escalation
+from ..core.oversight import Escalation
+from ..core.records import DECISIONS
 from ..ledger.chain import Entry
 from ..ledger.store import Ledger
 from . import audit, keys

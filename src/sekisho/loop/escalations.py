@@ -12,7 +12,8 @@ from ..core.access import Caller
 from ..core.canonical import new_id, utc_after, utc_now
 from ..core.errors import ConflictError, NotFoundError
 from ..core.escalating import Standing, Step, check_step, standing
-from ..core.records import Escalation, Judgement
+from ..core.oversight import Escalation
+from ..core.records import Judgement
 from ..ledger import rows, views
 from ..ledger.chain import Head
 from .parts import Parts

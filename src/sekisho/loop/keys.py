@@ -11,7 +11,7 @@ from typing import Any, cast
 from ..core.access import Bucket, Caller, caller_of, check_key, new_secret, secret_digest
 from ..core.canonical import new_id, utc_after, utc_now
 from ..core.errors import ConflictError, InputError, NotFoundError, SettingsError
-from ..core.records import Key
+from ..core.oversight import Key
 from ..ledger import rows, views
 from ..ledger.chain import Head
 from ..ledger.store import Ledger

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from ..ledger.store import Ledger
+
+_BEING_WRITTEN = 3600.0
+"""Seconds for which a file without a node's name may be one that a server is writing just now."""
 
 
 def folder_of(home: Path) -> Path:
@@ -15,9 +19,9 @@ def folder_of(home: Path) -> Path:
 
 def sweep(ledger: Ledger) -> int:
     """Remove, beside a ledger, every node whose judgement's content is erased, and what is no node at all; return how many files went."""
-    gone = 0
+    gone, latest = 0, time.time() - _BEING_WRITTEN
     for file in sorted(folder_of(ledger.path.parent).glob("*/*")):
-        if not _stands(ledger, file):
+        if not _stands(ledger, file) and (file.suffix == ".json" or file.stat().st_mtime < latest):
             file.unlink(missing_ok=True)
             gone += 1
     return gone

@@ -14,7 +14,8 @@ from .decisions_form import Decisions, decision_answer, read_decisions
 from .desk import caller_of, desk_of, links_of, request_id
 from .errors import json_response
 from .lanes import lane_of
-from .schemas import ERRORS, DecisionsAnswer, DecisionsRequest, body_of
+from .schemas import ERRORS, body_of
+from .schemas_dialects import DecisionsAnswer, DecisionsRequest
 from .waiting import unless_gone
 
 router = APIRouter(tags=["OpenAI"])

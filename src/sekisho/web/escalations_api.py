@@ -12,15 +12,14 @@ from ..loop import escalations
 from .desk import caller_of, desk_of, name_of
 from .errors import json_response
 from .forms import read_form
-from .schemas import (
-    ERRORS,
+from .schemas import ERRORS, body_of
+from .schemas_people import (
     DecideRequest,
     EscalationFound,
     EscalationList,
     EscalationStep,
     HandBackRequest,
     TakeRequest,
-    body_of,
 )
 
 router = APIRouter(tags=["Escalations"])

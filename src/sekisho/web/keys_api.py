@@ -15,8 +15,8 @@ from ..loop.parts import Parts
 from .desk import caller_of, desk_of, name_of
 from .errors import json_response
 from .forms import read_form
-from .schemas import (
-    ERRORS,
+from .schemas import ERRORS, body_of
+from .schemas_people import (
     KeyList,
     KeyMade,
     KeyRequest,
@@ -25,7 +25,6 @@ from .schemas import (
     PromotionRequest,
     PromotionShown,
     RotateRequest,
-    body_of,
 )
 
 router = APIRouter(tags=["Access"])

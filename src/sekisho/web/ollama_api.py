@@ -23,15 +23,14 @@ from .desk import Desk, caller_of, desk_of, links_of
 from .lanes import lane_of
 from .ollama_form import OllamaForm, read_ollama
 from .openai_api import verdict_of
-from .schemas import (
-    ERRORS,
+from .schemas import ERRORS, body_of
+from .schemas_dialects import (
     OllamaAnswer,
     OllamaChat,
     OllamaGenerate,
     OllamaModels,
     OllamaShow,
     OllamaVersion,
-    body_of,
 )
 from .waiting import EventStream, unless_gone
 

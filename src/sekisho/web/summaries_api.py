@@ -18,7 +18,8 @@ from . import errors
 from .desk import Desk, caller_of, desk_of, links_of
 from .forms import read_form
 from .lanes import lane_of
-from .schemas import ERRORS, SummaryAnswer, SummaryRequest, body_of
+from .schemas import ERRORS, body_of
+from .schemas_dialects import SummaryAnswer, SummaryRequest
 from .waiting import EventStream, unless_gone
 
 router = APIRouter(tags=["Summaries"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -15,6 +14,7 @@ import httpx
 from ...core.errors import EngineError, EngineTimeoutError, InputError, TooLargeError
 from ..deadline import by
 from .breaker import Breaker
+from .wire import json_object
 
 _TRIES = 3
 _PAUSE = 0.2
@@ -89,7 +89,7 @@ class Link:
     ) -> dict[str, Any]:
         async with self._answered(method, path, body, deadline) as response:
             await by(deadline, _spoken(response.aread()))
-            return _object(response.text)
+            return json_object(response.text, "The far server")
 
     async def events(
         self, path: str, body: Mapping[str, Any], deadline: float
@@ -103,7 +103,7 @@ class Link:
                     continue
                 if told == "[DONE]":
                     return
-                event = _object(told)
+                event = json_object(told, "The far server")
                 if "error" in event:
                     raise EngineError(f"The far server broke off: {told[:200]}", "Try again.")
                 yield event
@@ -197,13 +197,3 @@ async def _spoken(work: Any) -> Any:
 
 async def _next(lines: AsyncIterator[str]) -> str | None:
     return await anext(lines, None)
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise EngineError("The far server gave an answer that is no JSON object.", "Try again.")
-    return value

@@ -19,7 +19,7 @@ import httpx
 
 from ... import metrics
 from ...core.errors import DeviceError, EngineError, SekishoError
-from ...core.settings import ENV_PREFIX
+from ...core.table import ENV_PREFIX
 from ..loads import loading
 
 KvType = Literal["F32", "F16", "Q8_0", "Q4_0"]

@@ -50,7 +50,7 @@ def read(response: httpx.Response) -> dict[str, Any]:
     """The JSON object of a good answer. Raises EngineError or TooLargeError otherwise."""
     if response.status_code != 200:
         raise refusal(response)
-    return _object(response.text)
+    return json_object(response.text)
 
 
 def refusal(response: httpx.Response) -> EngineError | TooLargeError:
@@ -60,13 +60,14 @@ def refusal(response: httpx.Response) -> EngineError | TooLargeError:
     return EngineError(f"llama.cpp answered {response.status_code}: {response.text[:200]}", "Try again.")
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str, who: str = "llama.cpp") -> dict[str, Any]:
+    """The JSON object that somebody answered with. Raises EngineError for anything else."""
     try:
         value = json.loads(text)
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise EngineError("llama.cpp gave an answer that is no JSON object.", "Try again.")
+        raise EngineError(f"{who} gave an answer that is no JSON object.", "Try again.")
     return value
 
 
@@ -90,7 +91,7 @@ async def events(
 
 def event(line: str) -> dict[str, Any]:
     """One server-sent event. Raises EngineError when it reports an error."""
-    event = _object(line.partition(":")[2])
+    event = json_object(line.partition(":")[2])
     if line.startswith("error:") or "error" in event or not isinstance(event.get("content"), str):
         raise EngineError(f"llama.cpp broke off: {line[:200]}", "Try again.")
     return event
