@@ -7,8 +7,8 @@ import pytest
 
 from .running import ROOT, sekisho
 
-QUICK = {"epochs": "0.4", "correction_weight": "20"}
-"""What makes the gate's own recipe quick: a part of an epoch, in which every correction is seen about eight times."""
+QUICK = {"epochs": "0.4", "correction_weight": "12"}
+"""What makes the gate's own recipe quick: a part of an epoch, in which every correction is seen about five times."""
 ALPHA = "0.03"
 """A stricter bound than the default: gates trained this briefly differ, and a proof refuses those above 5 % false allows."""
 
@@ -26,12 +26,15 @@ def quick_recipe(folder: Path, **changes: object) -> Path:
 
 
 def small_share(folder: Path) -> Path:
-    """What ships, with every third file of our own requests: as varied, and trained on and proved in less than half the time."""
+    """What ships, with every fourth file of our own requests and every second one of the gathered: as varied, and sooner done."""
     for name in ("data", "models", "policies", "recipes"):
         shutil.copytree(ROOT / name, folder / name)
     for place, file in enumerate(sorted((folder / "data" / "gate" / "authored").iterdir())):
-        if place % 3:
+        if place % 4:
             file.unlink()
+    for kind in ("benign", "domain", "safety"):
+        for file in (folder / "data" / kind).glob("*.jsonl"):
+            file.write_text("".join(file.read_text().splitlines(keepends=True)[::2]))
     return folder
 
 

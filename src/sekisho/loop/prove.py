@@ -133,9 +133,12 @@ def score_release(parts: Parts, release: str, splits: Mapping[str, Sequence[Exam
     Raises:
         ShelfError: when the release is missing or its files have changed.
     """
+    return score_model(parts, *_released(parts, release), splits)
+
+
+def _released(parts: Parts, release: str) -> tuple[Any, Any, Scope]:
     folder, _ = parts.shelf.release(release)
-    model, tokenizer = load_base(folder / "model")
-    return score_model(parts, model, tokenizer, _scope(folder), splits)
+    return *load_base(folder / "model"), _scope(folder)
 
 
 def _scope(folder: Path) -> Scope:
@@ -149,16 +152,21 @@ def score_model(
 
     A row that does not fit the context is ESCALATE, as it is when serving.
     """
-    reader, context = scope.reader(), parts.settings.context
-    scored: dict[str, list[Scored]] = {}
-    for name, examples in splits.items():
-        logprobs = dict(score_examples(model, tokenizer, examples, context=context))
-        guards = [gate.guards(str(e.meta["text"]), reader) for e in examples]
-        scored[name] = [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
+    scored = {name: score_rows(parts, model, tokenizer, scope, rows) for name, rows in splits.items()}
     fitted = calibration.fit(scored["calibration"], data_digest(splits["calibration"]))
     settings = parts.settings
     bound = threshold.choose(scored["calibration"], fitted.temperature, settings.alpha, settings.confidence)
     return Scores(fitted, bound, scored)
+
+
+def score_rows(
+    parts: Parts, model: Any, tokenizer: Any, scope: Scope, examples: Sequence[Example]
+) -> list[Scored]:
+    """Score rows with a loaded model and its scope; nothing is fitted."""
+    reader = scope.reader()
+    logprobs = dict(score_examples(model, tokenizer, examples, context=parts.settings.context))
+    guards = [gate.guards(str(e.meta["text"]), reader) for e in examples]
+    return [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
 
 
 def _scored(example: Example, logprobs: Sequence[float] | None, guards: tuple[str, ...]) -> Scored:
@@ -218,9 +226,9 @@ def _comparison(parts: Parts, mine: Scores, splits: Mapping[str, Sequence[Exampl
     if promotion is None:
         return None
     _, release = parts.shelf.release(promotion.release)
-    serving = score_release(parts, promotion.release, {k: splits[k] for k in ("calibration", "holdout")})
+    serving = score_rows(parts, *_released(parts, promotion.release), splits["holdout"])
     labels = {r.id: r.label for r in mine.splits["holdout"]}
-    theirs = measures.decisions(serving.splits["holdout"], release.temperatures["choice"], release.threshold)
+    theirs = measures.decisions(serving, release.temperatures["choice"], release.threshold)
     return compare(labels, mine.released("holdout"), theirs)
 
 
