@@ -133,9 +133,13 @@ def score_release(parts: Parts, release: str, splits: Mapping[str, Sequence[Exam
     Raises:
         ShelfError: when the release is missing or its files have changed.
     """
+    return score_model(parts, *load_release(parts, release), splits)
+
+
+def load_release(parts: Parts, release: str) -> tuple[Any, Any, Scope]:
+    """Model, tokenizer and scope of a release. Raises as `score_release`."""
     folder, _ = parts.shelf.release(release)
-    model, tokenizer = load_base(folder / "model")
-    return score_model(parts, model, tokenizer, _scope(folder), splits)
+    return *load_base(folder / "model"), _scope(folder)
 
 
 def _scope(folder: Path) -> Scope:
@@ -149,16 +153,24 @@ def score_model(
 
     A row that does not fit the context is ESCALATE, as it is when serving.
     """
-    reader, context = scope.reader(), parts.settings.context
-    scored: dict[str, list[Scored]] = {}
-    for name, examples in splits.items():
-        logprobs = dict(score_examples(model, tokenizer, examples, context=context))
-        guards = [gate.guards(str(e.meta["text"]), reader) for e in examples]
-        scored[name] = [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
+    scored = {
+        name: score_rows(model, tokenizer, scope, examples, parts.settings.context)
+        for name, examples in splits.items()
+    }
     fitted = calibration.fit(scored["calibration"], data_digest(splits["calibration"]))
     settings = parts.settings
     bound = threshold.choose(scored["calibration"], fitted.temperature, settings.alpha, settings.confidence)
     return Scores(fitted, bound, scored)
+
+
+def score_rows(
+    model: Any, tokenizer: Any, scope: Scope, examples: Sequence[Example], context: int
+) -> list[Scored]:
+    """Score rows with a loaded model and a scope as guard; nothing is fitted. A row that does not fit the context is ESCALATE."""
+    reader = scope.reader()
+    logprobs = dict(score_examples(model, tokenizer, examples, context=context))
+    guards = [gate.guards(str(e.meta["text"]), reader) for e in examples]
+    return [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
 
 
 def _scored(example: Example, logprobs: Sequence[float] | None, guards: tuple[str, ...]) -> Scored:
