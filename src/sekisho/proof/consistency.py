@@ -15,7 +15,6 @@ LEAST = 0.5
 """Jaccard similarity of character trigrams from which two requests are alike."""
 _BANDS, _ROWS = 32, 3
 """Sketches that share a band are looked at; two requests at 0.5 share one with probability 1 - (1 - 0.5³)³² = 0.99."""
-_PRIME = (1 << 61) - 1
 
 
 def agreement(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -61,12 +60,14 @@ def _jaccard(a: frozenset[int], b: frozenset[int]) -> float:
 
 
 def _sketches(grams: Sequence[frozenset[int]]) -> list[NDArray[np.uint64]]:
-    """The least of the trigrams' values under each of 96 random linear maps, [96] a text."""
+    """The least of the trigrams' values under each of 96 random maps, [96] a text: multiply-shift (Dietzfelbinger 1997), in wrapping 64-bit numbers."""
     random = np.random.default_rng(1997)
-    factor = random.integers(1, 1 << 28, size=(_BANDS * _ROWS, 1), dtype=np.uint64)
-    shift = random.integers(0, 1 << 60, size=(_BANDS * _ROWS, 1), dtype=np.uint64)
+    factor = random.integers(0, 1 << 63, size=(_BANDS * _ROWS, 1), dtype=np.uint64) * np.uint64(
+        2
+    ) + np.uint64(1)
+    shift = random.integers(0, 1 << 63, size=(_BANDS * _ROWS, 1), dtype=np.uint64)
     found = []
     for one in grams:
         values = np.fromiter(one, dtype=np.uint64, count=len(one))
-        found.append(((factor * values + shift) % np.uint64(_PRIME)).min(axis=1))
+        found.append(((factor * values + shift) >> np.uint64(32)).min(axis=1))
     return found
