@@ -89,19 +89,25 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page; under `home`/reports by default.", metavar="PATH")
     ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also as a PDF beside the page; needs a font with Japanese letters.")
+    ] = False,
 ) -> None:
-    """Write a compliance report, in Japanese and English: decisions, overrides, escalations, certificates, incidents, access, verification.
+    """Write a compliance report, in Japanese and English: decisions, consistency, overrides, escalations, certificates, policy changes, incidents, access, verification.
 
     With `--json` its facts are written out too.
     """
     from ..loop import compliance as loop
 
     with call.house() as house:
-        path, facts = loop.write(house, first, last, out)
+        files, facts = loop.write(house, first, last, out, pdf)
     if call.json:
-        output.write_json({"file": str(path), "report": facts})
+        output.write_json({"file": str(files[0]), "files": [str(f) for f in files], "report": facts})
     else:
-        told = {"file": path, "ledger": "whole" if facts["verification"]["ok"] else "NOT WHOLE"}
+        told = {
+            "file": ", ".join(map(str, files)),
+            "ledger": "whole" if facts["verification"]["ok"] else "NOT WHOLE",
+        }
         output.write_pairs(told | facts["decisions"])
 
 

@@ -273,6 +273,12 @@ TABLE: tuple[Spec, ...] = (
         "Comma-separated `host` or `host:port` that the server may reach beside loopback; everything else is blocked.",
     ),
     Spec(
+        "pdf_font",
+        values.optional_path,
+        None,
+        "TrueType font with Japanese letters for PDFs; none takes one the system has.",
+    ),
+    Spec(
         "log_level", values.choice("debug", "info", "warning", "error"), "info", "How much the server prints."
     ),
 )
