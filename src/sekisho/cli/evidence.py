@@ -21,15 +21,24 @@ def register(group: typer.Typer) -> None:
         command(group)(function)
 
 
-def checkpoint(call: Call) -> None:
+def checkpoint(
+    call: Call,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Also write the checkpoint as a PDF to print, with a QR code.", metavar="PATH"),
+    ] = None,
+) -> None:
     """Sign everything in the ledger (Ed25519), and write the checkpoint to the ledger and to the witness that is set.
 
     The key is made on first use, under `home`/keys. Write its public half down where nobody who may change the ledger can change it.
     """
     from ..loop import evidence as loop
+    from ..loop import sheet as printed
 
     with call.house("write") as house:
         made = loop.checkpoint(house)
+        if sheet is not None:
+            printed.write(made, sheet, house.settings.pdf_font)
         witness = str(house.settings.witness or "none is set; see the setting `witness`")
     fields = ("id", "size", "root", "head", "key")
     call.result(made, {name: getattr(made, name) for name in fields} | {"witness": witness})

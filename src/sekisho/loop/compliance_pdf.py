@@ -57,7 +57,8 @@ def _decided(pages: Pages, facts: Mapping[str, Any]) -> None:
 
 def _certified(pages: Pages, facts: Mapping[str, Any]) -> None:
     pages.heading("証明書 / Certificates")
-    pages.table(facts["certificates"])
+    for one in facts["certificates"] or [{}]:
+        pages.pairs(one)
     if facts["strata"]:
         newest = facts["certificates"][-1]
         pages.heading("分野・区分ごとの誤許可率の上限 / Upper bound of false allows by domain and level")

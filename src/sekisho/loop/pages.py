@@ -40,7 +40,9 @@ class Pages:
             "text": ParagraphStyle("text", fontSize=8.5, leading=12, spaceAfter=4, **base),
             "cell": ParagraphStyle("cell", fontSize=7, leading=9, **base),
             "h1": ParagraphStyle("h1", fontSize=15, leading=20, spaceAfter=6, **base),
-            "h2": ParagraphStyle("h2", fontSize=11, leading=15, spaceBefore=10, spaceAfter=4, **base),
+            "h2": ParagraphStyle(
+                "h2", fontSize=11, leading=15, spaceBefore=10, spaceAfter=4, keepWithNext=1, **base
+            ),
         }
         self._paragraph(title, "h1")
 
