@@ -34,12 +34,13 @@ def checkpoint(
     """
     from ..loop import evidence as loop
     from ..loop import sheet as printed
+    from ..loop.audit import witnesses
 
     with call.house("write") as house:
         made = loop.checkpoint(house)
         if sheet is not None:
             printed.write(made, sheet, house.settings.pdf_font)
-        witness = str(house.settings.witness or "none is set; see the setting `witness`")
+        witness = witnesses(house) or "none is set; see the settings `witness` and `witness_url`"
     fields = ("id", "size", "root", "head", "key")
     call.result(made, {name: getattr(made, name) for name in fields} | {"witness": witness})
 

@@ -231,6 +231,12 @@ TABLE: tuple[Spec, ...] = (
         "File on another path (best: another machine's) that checkpoints are also written to.",
     ),
     Spec(
+        "witness_url",
+        values.address,
+        None,
+        "HTTP address, loopback or on `egress`, that checkpoints are also sent to (POST) and compared with (GET).",
+    ),
+    Spec(
         "clock_tolerance_seconds",
         values.real(0, 1e9),
         300.0,

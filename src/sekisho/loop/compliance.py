@@ -44,7 +44,7 @@ def report(parts: Parts, first: str, last: str) -> dict[str, Any]:
     told = _Told()
     for entry in _between(parts.ledger, first, last):
         told.take(entry)
-    checked = audit.verify(parts.ledger, parts.settings.witness)
+    checked = audit.verify_all(parts)
     return {
         "from": first,
         "to": last,
@@ -70,7 +70,7 @@ def report(parts: Parts, first: str, last: str) -> dict[str, Any]:
             "head": checked.head.digest,
             "problem": checked.problem,
             "first_bad_seq": checked.first_bad_seq,
-            "witness": str(parts.settings.witness or "") or None,
+            "witness": audit.witnesses(parts),
         },
     }
 

@@ -12,6 +12,7 @@ from ..ledger import checkpoint as ledger_checkpoint
 from ..ledger.checkpoint import Inclusion
 from ..ledger.export import export as export_ledger
 from ..ledger.signing import Signer
+from . import far_witness
 from .parts import Parts
 
 KEY = Path("keys") / "ledger.pem"
@@ -23,10 +24,19 @@ def checkpoint(parts: Parts) -> Checkpoint:
 
     Raises:
         ConflictError: the ledger is empty.
-        LedgerError: the witness saw another ledger, the witness cannot be written, or others may read the key.
+        LedgerError: a witness saw another ledger, cannot be written or reached, or others may read the key.
+        SettingsError: the witness's address is not on the allow-list.
     """
     signer = Signer.open(parts.settings.home / KEY)
-    return ledger_checkpoint.take(parts.ledger, signer, parts.settings.witness)
+    with far_witness.fetched(parts.settings) as copy:
+        if copy is not None:
+            ledger_checkpoint.agree(parts.ledger, copy)
+        made = ledger_checkpoint.take(parts.ledger, signer, parts.settings.witness)
+        if copy is not None:
+            known = len(copy.read_bytes())
+            ledger_checkpoint.tell(parts.ledger, made, copy)
+            far_witness.deliver(parts.settings, copy.read_bytes()[known:])
+    return made
 
 
 def prove_entry(parts: Parts, id: str, compact: bool = False) -> dict[str, Any]:
