@@ -17,7 +17,7 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands of this module to `audit`."""
-    for function in (checkpoint, prove, consistency, export, report, retain, erase, hold):
+    for function in (checkpoint, prove, consistency, export, backup, report, retain, erase, hold):
         command(group)(function)
 
 
@@ -90,6 +90,17 @@ def export(call: Call, file: Annotated[Path, typer.Argument(help="The new file, 
 
     with call.house("read") as house:
         _result(call, loop.export(house, file))
+
+
+def backup(call: Call, file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
+    """Copy the whole ledger, content too, while it is in use, and audit the copy. To restore it, stop the server and put it in the ledger's place.
+
+    A copy keeps content that is erased later; an export has none.
+    """
+    from ..loop import evidence as loop
+
+    with call.house("read") as house:
+        _result(call, loop.backup(house, file))
 
 
 def report(

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.records import Checkpoint
 from ..ledger import checkpoint as ledger_checkpoint
+from ..ledger.backup import back_up
 from ..ledger.checkpoint import Inclusion
 from ..ledger.export import export as export_ledger
 from ..ledger.signing import Signer
@@ -89,4 +90,11 @@ def export(parts: Parts, path: Path) -> dict[str, Any]:
     if target == parts.settings.witness:
         raise InputError(f"{path} is the witness.", "Name another file.")
     head = export_ledger(parts.ledger, target)
+    return {"file": str(target), "entries": head.seq, "head": head.digest}
+
+
+def backup(parts: Parts, path: Path) -> dict[str, Any]:
+    """Copy the whole ledger, content too, to a new file, and audit the copy. Raises as `ledger.backup.back_up`."""
+    target = path.absolute()
+    head = back_up(parts.ledger, target)
     return {"file": str(target), "entries": head.seq, "head": head.digest}
