@@ -135,8 +135,8 @@ def run(house: Any) -> int:
     """Measure a house."""
     promotion = views.serving(house.ledger)
     if promotion is None:
-        print("Nothing is promoted there; run `sekisho up --no-serve` first.")
-        return 1
+        print("SKIPPED: nothing is promoted there; run `sekisho up --no-serve` first.")
+        return 0
     _, release = house.shelf.release(promotion.release)
     shown, newest = certified(house, release), views.certificate(house.ledger, release.adapter)
     rows = [e for e in read_split(house, "holdout") if e.meta["source"] != "authored"]
