@@ -4,6 +4,7 @@
     python verify_ledger.py export.jsonl  --witness witness.jsonl
     python verify_ledger.py --proof proof.json --witness witness.jsonl
     python verify_ledger.py ledger.sqlite --proof proof.json --json
+    python verify_ledger.py ledger.sqlite --note scanned.txt --key ed25519:…
 
 Read only. Everything is computed again: each entry's digest and its link to the one before (SHA-256 over canonical JSON), the Merkle tree
 over them (RFC 6962), every signed checkpoint (Ed25519 over a C2SP checkpoint note), and, in a live ledger, content against its salted
@@ -292,6 +293,28 @@ def read_witness(path: Path, keys: set[str]) -> list[Seen]:
             raise UnreadableError(f"line {number} of {path}: {wrong}")
         found.append(Seen(said, tuple(TAG + joined[i : i + 32].hex() for i in range(0, len(joined), 32))))
     return found
+
+
+def read_note(path: Path, keys: set[str]) -> Seen:
+    """Read a checkpoint's note by itself, as the QR code of a printed sheet holds it. The key must be given: a note only names it."""
+    text = path.read_bytes().decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n") + "\n"
+    if not keys:
+        raise UnreadableError("a note needs the ledger's key (--key), which is printed beside it")
+    try:
+        _, size, root, head, at = text.split("\n")[:5]
+        said = {
+            "size": int(size),
+            "root": TAG + base64.b64decode(root, validate=True).hex(),
+            "head": head.removeprefix("head "),
+            "at": at.removeprefix("at "),
+            "note": text,
+        }
+    except ValueError as e:
+        raise UnreadableError(f"{path} is no checkpoint's note ({e})") from e
+    faults = [note_fault(said | {"key": key}, keys) for key in sorted(keys)]
+    if None not in faults:
+        raise UnreadableError(f"{path}: {faults[0]}")
+    return Seen(said | {"key": sorted(keys)[faults.index(None)]}, ())
 
 
 # --- the walk ----------------------------------------------------------------------------------------------------------------------------
@@ -698,26 +721,45 @@ def verify(
     keys: tuple[str, ...] = (),
     proof: Path | None = None,
     strict: bool = False,
+    note: Path | None = None,
 ) -> Result:
     """Check what is given, and return what was found. Raises UnreadableError when an input is not what it should be."""
     trusted = set(keys)
     seen = read_witness(witness, trusted) if witness is not None else []
+    noted = read_note(note, trusted) if note is not None else None
     trusted = trusted or {str(line.said["key"]) for line in seen[:1]}
     walk = Walk(seen, trusted)
     if ledger is not None:
         _check_ledger(ledger, walk)
+        if noted is not None:
+            _check_note(walk, noted)
     if proof is not None:
-        roots = {line.size: str(line.said["root"]) for line in seen} | walk.roots
+        known = [*seen, noted] if noted else seen
+        roots = {line.size: str(line.said["root"]) for line in known} | walk.roots
         given = _json_of(proof)
         wrong = proof_fault(given, roots, trusted)
         if wrong is not None:
             walk.result.blame(None, f"the proof does not hold: {wrong}")
         else:
             walk.result.proved = _proved(given)
-    _warn(walk.result, ledger, witness, trusted)
+    _warn(walk.result, ledger, witness or note, trusted)
     if strict:
         walk.result.problems += [(None, words) for words in walk.result.warnings]
     return walk.result
+
+
+def _check_note(walk: Walk, noted: Seen) -> None:
+    """Hold the ledger against a note: its own entry must be there, and sign the same."""
+    result = walk.result
+    if result.problems:
+        return
+    if result.entries <= noted.size:
+        words = f"it is missing: the note saw {noted.size + 1} entries at {noted.said['at']}"
+        result.blame(result.entries + 1, words)
+    elif walk.roots.get(noted.size) != noted.said["root"]:
+        result.blame(None, f"the note speaks of other entries up to {noted.size}")
+    else:
+        result.witnessed_to = max(result.witnessed_to, noted.size + 1)
 
 
 def _check_ledger(path: Path, walk: Walk) -> None:
@@ -755,6 +797,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("ledger", type=Path, nargs="?", help="ledger.sqlite, or an export (.jsonl)")
     parser.add_argument("--witness", type=Path, help="the witness file")
+    parser.add_argument(
+        "--note", type=Path, help="a checkpoint's note, as the QR code of a printed sheet holds it"
+    )
     parser.add_argument("--key", action="append", default=[], help="a public key that is trusted, ed25519:…")
     parser.add_argument("--proof", type=Path, help="a proof of inclusion or consistency")
     parser.add_argument("--strict", action="store_true", help="warnings are problems")
@@ -763,7 +808,7 @@ def main(arguments: list[str]) -> int:
     if given.ledger is None and given.proof is None:
         parser.error("name a ledger, a proof, or both")
     try:
-        result = verify(given.ledger, given.witness, tuple(given.key), given.proof, given.strict)
+        result = verify(given.ledger, given.witness, tuple(given.key), given.proof, given.strict, given.note)
     except (UnreadableError, OSError) as e:
         print(f"verify_ledger: {e}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ from .serve.gguf_header import read_header
 from .serve.lanes import Lanes
 from .serve.rules import KEPT, Rules
 from .shelf import Release, Shelf
-from .tasks.policy import find_policy, read_document
+from .tasks.policy import read_document, read_policy
 
 Use = Literal["make", "write", "read"]
 """What is to be done with the ledger."""
@@ -71,7 +71,7 @@ def build(settings: Settings, ledger: Use = "make") -> House:
     home: Path = settings.home
     if ledger == "make":
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    policy = read_document(find_policy(settings.policy, settings.share))
+    policy = read_policy(settings.policy, settings.share)
     contracts = {
         p.stem: read_document(p) for p in sorted((settings.share / "policies" / "contracts").glob("*.toml"))
     }

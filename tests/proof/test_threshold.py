@@ -15,7 +15,7 @@ from sekisho.core.deciding import NOTHING
 from sekisho.core.errors import ProofError
 from sekisho.proof.bounds import upper_bound
 from sekisho.proof.measures import ALLOW, DENY, labels_of, released
-from sekisho.proof.threshold import GRID, choose
+from sekisho.proof.threshold import GRID, budget, by_stratum, choose
 
 from .samples import population, scored
 
@@ -151,3 +151,23 @@ def test_the_grid_falls_from_nearly_one_to_the_bare_argmax():
     assert 0.999 < GRID[0] < NOTHING
     assert GRID[-1] == 0.0
     assert np.isfinite(GRID).all()
+
+
+def test_strata_are_bounded_by_domain_and_level_where_there_are_cases_enough():
+    state = {"policy_state": {"level": "極秘"}}
+    rows = unsafe_rows([0.9] + [0.1] * 99, domain="medical", **state) + unsafe_rows(
+        [0.1] * 70, domain="finance"
+    )
+    rows += unsafe_rows([0.1] * 20, domain="general")
+    found = by_stratum(rows, 1.0, 0.5, 0.05)
+    assert set(found) == {"medical", "finance", "極秘"}
+    assert found["極秘"] == found["medical"] == {"misses": 1.0, "cases": 100.0, "bound": upper_bound(1, 100)}
+    assert found["finance"]["bound"] == upper_bound(0, 70)
+
+
+def test_the_budget_stands_beside_the_least_that_is_possible():
+    rows = [scored("a", "ALLOW", (0.9, 0.05, 0.05)), scored("b", "ALLOW", (0.6, 0.3, 0.1))]
+    rows += [scored("c", "ESCALATE", (0.1, 0.1, 0.8)), scored("d", "DENY", (0.1, 0.8, 0.1))]
+    assert budget(rows, 1.0, 0.5) == (0.25, 0.25)
+    assert budget(rows, 1.0, 0.7) == (0.5, 0.25)
+    assert budget([], 1.0, 0.5) == (0.0, 0.0)

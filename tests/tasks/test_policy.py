@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.core.canonical import utc_now
 from sekisho.core.errors import DataError
+from sekisho.core.records import Judgement, Stamp
 from sekisho.tasks import gate
 from sekisho.tasks.policy import document_digest, find_policy, policy_of, read_document
 
@@ -14,6 +16,20 @@ SHARE = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def document() -> dict:
     return read_document(find_policy("default", SHARE))
+
+
+def judged(id: str, decision: str, **more) -> Judgement:
+    stamp = Stamp(engine="fake", model="m", model_digest="sha256:0")
+    return Judgement(id=id, at=utc_now(), task="gate", decision=decision, stamp=stamp, **more)
+
+
+def test_advice_is_by_clause_then_by_decision_and_never_beside_allow(document: dict) -> None:
+    policy = policy_of(document)
+    assert policy.advise("ALLOW") is None
+    assert policy.advise("DENY") == policy.advice["D"]
+    assert policy.advise("ESCALATE", "E1") == policy.advice["E1"]
+    assert {*policy.decision_of()} - {"A0"} <= set(policy.advice)
+    assert policy.target("medical", "ja", "E1") == "主治医"
 
 
 def test_the_policy_that_ships_names_a_clause_and_a_person_for_every_decision(document: dict) -> None:
@@ -26,8 +42,11 @@ def test_the_policy_that_ships_names_a_clause_and_a_person_for_every_decision(do
 
 def test_people_are_told_in_their_language_with_the_judgement(document: dict) -> None:
     policy = policy_of(document)
-    ja = gate.words(policy, "DENY", "教えて", "jdg_1", "finance")
-    en = gate.words(policy, "ESCALATE", "tell me", "jdg_2", "finance")
+    advice = policy.advise("DENY", "D2")
+    denied = judged("jdg_1", "DENY", proposal=advice.proposal.ja)
+    ja = gate.words(policy, denied, "教えて", "finance")
+    en = gate.words(policy, judged("jdg_2", "ESCALATE"), "tell me", "finance")
+    assert "代わりにできること: 記録の正しい訂正手続き" in ja
     assert "jdg_1" in ja
     assert "規程" in ja
     assert "jdg_2" in en

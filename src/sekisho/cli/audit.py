@@ -28,15 +28,15 @@ def verify(call: Call) -> None:
     from ..loop import audit as loop
 
     with call.house("read") as house:
-        found = loop.verify(house.ledger, house.settings.witness)
-        witness = house.settings.witness
+        found = loop.verify_all(house)
+        witness = loop.witnesses(house)
     document: dict[str, Any] = {
         "ok": found.ok,
         "entries": found.entries,
         "head": {"seq": found.head.seq, "digest": found.head.digest},
         "first_bad_seq": found.first_bad_seq,
         "problem": found.problem,
-        "witness": str(witness) if witness else None,
+        "witness": witness,
     }
     if call.json:
         output.write_json(document)

@@ -17,20 +17,30 @@ Reason = Annotated[str, typer.Option(help="Why.")]
 
 def register(group: typer.Typer) -> None:
     """Add the commands of this module to `audit`."""
-    for function in (checkpoint, prove, consistency, export, report, retain, erase, hold):
+    for function in (checkpoint, prove, consistency, export, backup, report, retain, erase, hold):
         command(group)(function)
 
 
-def checkpoint(call: Call) -> None:
+def checkpoint(
+    call: Call,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="Also write the checkpoint as a PDF to print, with a QR code.", metavar="PATH"),
+    ] = None,
+) -> None:
     """Sign everything in the ledger (Ed25519), and write the checkpoint to the ledger and to the witness that is set.
 
     The key is made on first use, under `home`/keys. Write its public half down where nobody who may change the ledger can change it.
     """
     from ..loop import evidence as loop
+    from ..loop import sheet as printed
+    from ..loop.audit import witnesses
 
     with call.house("write") as house:
         made = loop.checkpoint(house)
-        witness = str(house.settings.witness or "none is set; see the setting `witness`")
+        if sheet is not None:
+            printed.write(made, sheet, house.settings.pdf_font)
+        witness = witnesses(house) or "none is set; see the settings `witness` and `witness_url`"
     fields = ("id", "size", "root", "head", "key")
     call.result(made, {name: getattr(made, name) for name in fields} | {"witness": witness})
 
@@ -82,6 +92,17 @@ def export(call: Call, file: Annotated[Path, typer.Argument(help="The new file, 
         _result(call, loop.export(house, file))
 
 
+def backup(call: Call, file: Annotated[Path, typer.Argument(help="The new file.")]) -> None:
+    """Copy the whole ledger, content too, while it is in use, and audit the copy. To restore it, stop the server and put it in the ledger's place.
+
+    A copy keeps content that is erased later; an export has none.
+    """
+    from ..loop import evidence as loop
+
+    with call.house("read") as house:
+        _result(call, loop.backup(house, file))
+
+
 def report(
     call: Call,
     first: Annotated[str, typer.Option("--from", help="First UTC day, as 2026-11-01.")],
@@ -89,19 +110,25 @@ def report(
     out: Annotated[
         Path | None, typer.Option(help="The page; under `home`/reports by default.", metavar="PATH")
     ] = None,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Also as a PDF beside the page; needs a font with Japanese letters.")
+    ] = False,
 ) -> None:
-    """Write a compliance report, in Japanese and English: decisions, overrides, escalations, certificates, incidents, access, verification.
+    """Write a compliance report, in Japanese and English: decisions, consistency, overrides, escalations, certificates, policy changes, incidents, access, verification.
 
     With `--json` its facts are written out too.
     """
     from ..loop import compliance as loop
 
     with call.house() as house:
-        path, facts = loop.write(house, first, last, out)
+        files, facts = loop.write(house, first, last, out, pdf)
     if call.json:
-        output.write_json({"file": str(path), "report": facts})
+        output.write_json({"file": str(files[0]), "files": [str(f) for f in files], "report": facts})
     else:
-        told = {"file": path, "ledger": "whole" if facts["verification"]["ok"] else "NOT WHOLE"}
+        told = {
+            "file": ", ".join(map(str, files)),
+            "ledger": "whole" if facts["verification"]["ok"] else "NOT WHOLE",
+        }
         output.write_pairs(told | facts["decisions"])
 
 

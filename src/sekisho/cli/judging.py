@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from ..wiring import House
 
 PANEL = "Judge and audit"
-ANSWER = ("id", "decision", "answer", "probabilities", "reasons", "policy_ref", "escalation_target")
+ANSWER = (
+    "id",
+    "decision",
+    "answer",
+    "probabilities",
+    "reasons",
+    "policy_ref",
+    "escalation_target",
+    "proposal",
+    "risks",
+)
 """Fields of a judgement that its answer shows, as `POST /v1/gate` does."""
 
 
@@ -81,7 +91,12 @@ def _told(answer: dict[str, Any]) -> dict[str, Any]:
         "policy": answer["policy_ref"] or "-",
         "calibration": answer["calibration"],
     }
-    return told | ({"ask": answer["escalation_target"]} if answer["escalation_target"] else {})
+    more = {
+        "ask": answer["escalation_target"],
+        "instead": answer["proposal"],
+        "risks": "; ".join(answer["risks"]),
+    }
+    return told | {k: v for k, v in more.items() if v}
 
 
 def read_text() -> str:

@@ -67,7 +67,8 @@ class Certificate(Frozen):
         feasible: whether any threshold keeps the bound; when none does, nothing is allowed.
         threshold: least probability of ALLOW, at `temperature`.
         misses, cases, bound: unsafe calibration cases allowed, all of them, and the upper bound of their rate at `confidence`.
-        strata: the same by domain, each bound by itself, where there are cases enough that it could hold.
+        strata: the same by domain and by clearance level, each bound by itself, where there are cases enough that it could hold.
+        escalated, minimum: share of calibration rows that would be escalated, and the theoretical minimum, the share that is rightly escalated.
         policy, contracts: digests of the documents in force.
         data: digest of the proof's data.
         expires: UTC time from which it holds no more.
@@ -86,6 +87,8 @@ class Certificate(Frozen):
     cases: int
     bound: float
     strata: Mapping[str, Mapping[str, float]] = {}
+    escalated: float = 0.0
+    minimum: float = 0.0
     policy: str
     contracts: str
     data: str

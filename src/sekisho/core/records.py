@@ -39,9 +39,11 @@ class Judgement(Frozen):
         raw: the engine's uncalibrated probabilities, same keys.
         answer: the model's own answer: the likeliest key; None when there was none.
         decision: for the gate, what was released (ALLOW, ESCALATE, DENY); for other tasks the answer, or `released`, `interrupted`.
-        reasons: machine-readable reasons, in order: `model`, `below_threshold`, `unfamiliar`, `engine_timeout` …
+        reasons: machine-readable reasons, in order: `model`, `below_threshold`, `unfamiliar`, `rule:NAME`, `engine_timeout` …
         policy_ref: clause of the policy that decided.
         escalation_target: who is asked when the decision is ESCALATE.
+        proposal: the smallest safe alternative to what was not answered; None for ALLOW.
+        risks: what answering could have led to.
         content: salted digest of the content; the content itself lies apart and may be erased.
         links: related ids: `gate` (the judgement that let this one pass), `request` (several judgements of one request), `retry_of`.
         usage: token counts and milliseconds.
@@ -59,6 +61,8 @@ class Judgement(Frozen):
     reasons: tuple[str, ...] = ()
     policy_ref: str | None = None
     escalation_target: str | None = None
+    proposal: str | None = None
+    risks: tuple[str, ...] = ()
     content: str | None = None
     stamp: Stamp
     links: Mapping[str, str] = {}

@@ -231,6 +231,12 @@ TABLE: tuple[Spec, ...] = (
         "File on another path (best: another machine's) that checkpoints are also written to.",
     ),
     Spec(
+        "witness_url",
+        values.address,
+        None,
+        "HTTP address, loopback or on `egress`, that checkpoints are also sent to (POST) and compared with (GET).",
+    ),
+    Spec(
         "clock_tolerance_seconds",
         values.real(0, 1e9),
         300.0,
@@ -271,6 +277,12 @@ TABLE: tuple[Spec, ...] = (
         values.optional,
         None,
         "Comma-separated `host` or `host:port` that the server may reach beside loopback; everything else is blocked.",
+    ),
+    Spec(
+        "pdf_font",
+        values.optional_path,
+        None,
+        "TrueType font with Japanese letters for PDFs; none takes one the system has.",
     ),
     Spec(
         "log_level", values.choice("debug", "info", "warning", "error"), "info", "How much the server prints."

@@ -68,10 +68,19 @@ def parse(item: str) -> tuple[str, int | None]:
 
 def is_allowed(host: str, port: int | None) -> bool:
     """Whether an address is this machine's own or on the allow-list; without a port, whether any port of it is."""
+    return _is_among(host, port, _State.allowed)
+
+
+def is_listed(host: str, port: int, allowed: str) -> bool:
+    """Whether an address is this machine's own or on an allow-list that is given as text. Raises ValueError as `install`."""
+    return _is_among(host, port, frozenset(parse(item) for item in allowed.split(",") if item.strip()))
+
+
+def _is_among(host: str, port: int | None, allowed: frozenset[tuple[str, int | None]]) -> bool:
     name = host.lower()
     if name in ("", "localhost") or _is_loopback(name):
         return True
-    return any(name == h and (p is None or port is None or p == port) for h, p in _State.allowed)
+    return any(name == h and (p is None or port is None or p == port) for h, p in allowed)
 
 
 def _is_loopback(host: str) -> bool:

@@ -49,7 +49,7 @@ def take(ledger: Ledger, signer: Signer, witnessed: Path | None) -> Checkpoint:
         LedgerError: the witness saw another ledger (nothing is signed then), or could not be written.
     """
     if witnessed is not None:
-        _agree(ledger, witnessed)
+        agree(ledger, witnessed)
     (entry,) = ledger.act(lambda db, head: [_signed(db, head, signer)])
     made = cast(Checkpoint, entry.record)
     if witnessed is not None:
@@ -76,8 +76,17 @@ def _signed(db: sqlite3.Connection, head: Head, signer: Signer) -> Checkpoint:
     )
 
 
-def _agree(ledger: Ledger, path: Path) -> None:
-    """Refuse to sign a ledger that is not the one the witness saw."""
+def tell(ledger: Ledger, made: Checkpoint, witnessed: Path) -> None:
+    """Write a checkpoint to one more witness file. Errors as `witness.append`."""
+    witness.append(witnessed, made, lambda low, high: _digests(ledger, low, high))
+
+
+def agree(ledger: Ledger, path: Path) -> None:
+    """Refuse to sign a ledger that is not the one the witness saw.
+
+    Raises:
+        LedgerError: it holds other entries, or fewer.
+    """
     seen = witness.last(path)
     if seen is None:
         return

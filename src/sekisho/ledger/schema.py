@@ -260,6 +260,19 @@ _CLOSED = (
     "may not be written",
     "Check the rights of the file and its folder, and that it was not opened read-only.",
 )
+_NO_LOCKS = (
+    "cannot be locked, as on a network share without a lock service",
+    "Keep `home` on a disk of this machine; nothing was written.",
+)
+_LOCKING = {
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_IOERR_LOCK,
+    sqlite3.SQLITE_IOERR_RDLOCK,
+    sqlite3.SQLITE_IOERR_UNLOCK,
+    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+}
+"""SQLite's full result codes of locks that cannot be had at all, which is another thing than a lock that somebody else has."""
 _MEANING = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", "Find the process that holds it, then try again."),
     sqlite3.SQLITE_LOCKED: ("is locked by another connection", "Try again."),
@@ -286,6 +299,8 @@ def translated(e: sqlite3.Error, path: Path) -> LedgerError:
     what, do = _MEANING.get(
         _primary(e), ("failed", "Run `sekisho audit verify`; if it finds nothing, report this.")
     )
+    if getattr(e, "sqlite_errorcode", None) in _LOCKING:
+        what, do = _NO_LOCKS
     error = LedgerError(f"The ledger {path} {what} ({e}).", do)
     error.__cause__ = e
     return error

@@ -53,5 +53,7 @@ def _ours(judgement: Judgement) -> dict[str, Any]:
             "x_reasons": list(judgement.reasons),
             "x_policy_ref": judgement.policy_ref,
             "x_escalation_target": judgement.escalation_target,
+            "x_proposal": judgement.proposal,
+            "x_risks": list(judgement.risks),
         }
     return mine

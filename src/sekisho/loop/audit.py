@@ -12,6 +12,8 @@ from ..ledger import views
 from ..ledger.chain import Entry
 from ..ledger.store import Ledger
 from ..ledger.verify import Verification
+from . import far_witness
+from .parts import Parts
 
 
 def verify(ledger: Ledger, witness: Path | None = None) -> Verification:
@@ -25,6 +27,23 @@ def verify(ledger: Ledger, witness: Path | None = None) -> Verification:
         return found
     gone = f"the witness {witness} is not there; if it was never written, take a checkpoint"
     return replace(found, ok=False, problem="; ".join(filter(None, (found.problem, gone))))
+
+
+def verify_all(parts: Parts) -> Verification:
+    """Verify against every witness that is set, in a file and behind an address; the first that finds something is returned.
+
+    Raises:
+        LedgerError: a witness cannot be read or reached.
+        SettingsError: the address is not on the allow-list.
+    """
+    found = verify(parts.ledger, parts.settings.witness)
+    with far_witness.fetched(parts.settings) as copy:
+        return found if copy is None or not found.ok else verify(parts.ledger, copy)
+
+
+def witnesses(parts: Parts) -> str | None:
+    """The witnesses that are set, in words; None without any."""
+    return ", ".join(str(w) for w in (parts.settings.witness, parts.settings.witness_url) if w) or None
 
 
 def show(

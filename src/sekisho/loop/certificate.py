@@ -73,14 +73,15 @@ def certificate_of(
     Args:
         about: digest of the adapter, id of the proof, digest of the proof's data.
     """
-    from ..proof.threshold import by_domain
+    from ..proof.threshold import budget, by_stratum
 
     shown = [t for t in chosen.table if t.held][-1:] or list(chosen.table[:1])
     policy, contracts = in_force(parts)
     now = utc_now()
     strata = (
-        by_domain(rows, temperature, chosen.tau, chosen.alpha, chosen.confidence) if chosen.feasible else {}
+        by_stratum(rows, temperature, chosen.tau, chosen.alpha, chosen.confidence) if chosen.feasible else {}
     )
+    escalated, minimum = budget(rows, temperature, chosen.tau)
     return Certificate(
         id=new_id("crt"),
         at=now,
@@ -95,6 +96,8 @@ def certificate_of(
         cases=shown[0].cases,
         bound=shown[0].bound,
         strata=strata,
+        escalated=escalated,
+        minimum=minimum,
         policy=policy,
         contracts=contracts,
         data=about[2],

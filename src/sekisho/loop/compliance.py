@@ -16,12 +16,14 @@ from ..core.oversight import Escalation
 from ..core.records import DECISIONS
 from ..ledger.chain import Entry
 from ..ledger.store import Ledger
-from . import audit, keys
+from . import audit, compliance_pdf, keys, likeness, policies
 from .parts import Parts
 
 _PAGE = 1000
 _MOST = 200
 """Incidents and changes listed one by one."""
+_SHOWN = 20
+"""Changes of one document listed one by one."""
 _DAY = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
 
@@ -42,7 +44,7 @@ def report(parts: Parts, first: str, last: str) -> dict[str, Any]:
     told = _Told()
     for entry in _between(parts.ledger, first, last):
         told.take(entry)
-    checked = audit.verify(parts.ledger, parts.settings.witness)
+    checked = audit.verify_all(parts)
     return {
         "from": first,
         "to": last,
@@ -53,7 +55,10 @@ def report(parts: Parts, first: str, last: str) -> dict[str, Any]:
         "reasons": dict(told.reasons.most_common()),
         "corrections": told.corrections(),
         "escalations": told.standings(parts.settings.escalation_hours),
+        "consistency": likeness.consistency(parts.ledger, told.asked),
         "certificates": told.certificates,
+        "strata": told.strata,
+        "policies": _changes(parts.ledger, first, last),
         "calibration": told.calibration,
         "promotions": told.promotions,
         "incidents": {"counts": dict(told.incidents), "list": told.incident_list},
@@ -65,7 +70,7 @@ def report(parts: Parts, first: str, last: str) -> dict[str, Any]:
             "head": checked.head.digest,
             "problem": checked.problem,
             "first_bad_seq": checked.first_bad_seq,
-            "witness": str(parts.settings.witness or "") or None,
+            "witness": audit.witnesses(parts),
         },
     }
 
@@ -75,6 +80,21 @@ def _between(ledger: Ledger, first: str, last: str) -> Iterator[Entry]:
     while page := ledger.entries(after=after, limit=_PAGE):
         yield from (e for e in page if first <= e.at[:10] <= last)
         after = page[-1].seq
+
+
+def _changes(ledger: Ledger, first: str, last: str) -> list[dict[str, Any]]:
+    """Versions of policy and contracts that came into force in the period, with what changed from the one before."""
+    return [
+        {
+            "at": v.record.at,
+            "kind": v.kind,
+            "name": v.record.name,
+            "digest": v.record.digest,
+            "changed": ["–"] if v.changed is None else [d.told() for d in v.changed[:_SHOWN]],
+        }
+        for v in policies.versions(ledger)
+        if first <= v.record.at[:10] <= last
+    ]
 
 
 class _Told:
@@ -89,6 +109,8 @@ class _Told:
         self.key_changes: list[dict[str, Any]] = []
         self.calibration: Mapping[str, Any] | None = None
         self.erased = 0
+        self.asked: list[tuple[str, str]] = []
+        self.strata: Mapping[str, Any] = {}
         self._asked: dict[str, str] = {}
         self._steps: dict[str, list[Escalation]] = defaultdict(list)
         self._corrections: dict[str, tuple[str | None, str]] = {}
@@ -105,6 +127,8 @@ class _Told:
             return
         self.days[entry.at[:10]][body["decision"]] += 1
         self.reasons.update(body["reasons"])
+        if body["content"]:
+            self.asked.append((body["content"], body["decision"]))
         if body["decision"] == "ESCALATE":
             self._asked[entry.id] = entry.at
 
@@ -129,8 +153,11 @@ class _Told:
             "cases",
             "bound",
             "expires",
+            "escalated",
+            "minimum",
         )
-        self.certificates.append({n: body[n] for n in names})
+        self.certificates.append({n: body.get(n) for n in names})
+        self.strata = body["strata"]
 
     def _proof(self, _: Entry, body: Mapping[str, Any]) -> None:
         self.calibration = body["measures"].get("sureness")
@@ -165,8 +192,15 @@ class _Told:
         return dict(sorted(found.items()))
 
 
-def write(parts: Parts, first: str, last: str, path: Path | None = None) -> tuple[Path, dict[str, Any]]:
-    """Write the report as one self-contained page and return where, and its facts. Raises as `report`."""
+def write(
+    parts: Parts, first: str, last: str, path: Path | None = None, pdf: bool = False
+) -> tuple[list[Path], dict[str, Any]]:
+    """Write the report as one self-contained page, and beside it as a PDF if wanted; return the files, and its facts.
+
+    Raises:
+        ToolError: there is no font for the PDF; the page is written all the same.
+        InputError: as `report`.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     facts = report(parts, first, last)
@@ -179,4 +213,8 @@ def write(parts: Parts, first: str, last: str, path: Path | None = None) -> tupl
     )
     target = path or parts.settings.home / "reports" / f"compliance-{first}-{last}.html"
     write_whole(target, page.encode())
-    return target, facts
+    if not pdf:
+        return [target], facts
+    printed = target.with_suffix(".pdf")
+    write_whole(printed, compliance_pdf.render(facts, parts.settings.pdf_font))
+    return [target, printed], facts

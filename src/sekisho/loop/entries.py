@@ -121,10 +121,22 @@ def kept(asked: Asked) -> dict[str, Any]:
 
 
 def gate_entry(
-    serving: Serving, reading: Reading, request: str, contract: str, links: Mapping[str, str]
+    serving: Serving,
+    model: Reading,
+    texts: Sequence[str],
+    desk: tuple[str, str | None],
+    links: Mapping[str, str],
 ) -> Judgement:
-    """The record of a reading of the gate, not yet with its content."""
-    policy, escalated = serving.policy, reading.decision == "ESCALATE"
+    """The record of what the gate makes of a request, not yet with its content: the model's reading, made stricter by the policy's rules.
+
+    Args:
+        texts: the texts of the conversation, the last one last.
+        desk: contract, and level or None.
+    """
+    policy, (contract, level) = serving.policy, desk
+    reading = gate.tighten(model, policy.fired(texts, contract, level))
+    escalated, lang = reading.decision == "ESCALATE", lang_of(texts[-1])
+    advice = policy.advise(reading.decision, reading.clause)
     return Judgement(
         id=new_id("jdg"),
         at=utc_now(),
@@ -135,22 +147,29 @@ def gate_entry(
         answer=reading.answer,
         decision=reading.decision,
         reasons=reading.reasons,
-        policy_ref=policy.clause(reading.decision),
-        escalation_target=policy.target(contract, lang_of(request)) if escalated else None,
+        policy_ref=policy.clause(reading.decision, reading.clause),
+        escalation_target=policy.target(contract, lang, reading.clause) if escalated else None,
+        proposal=advice.proposal.in_language(lang) if advice else None,
+        risks=tuple(r.in_language(lang) for r in advice.risks) if advice else (),
         stamp=serving.stamp_for("gate"),
         links=dict(links),
     )
 
 
 def question_entry(
-    serving: Serving, state: str, asked: Asked, scores: OptionScores, links: Mapping[str, str]
+    serving: Serving,
+    state: str,
+    asked: Asked,
+    scores: OptionScores,
+    links: Mapping[str, str],
+    level: str | None = None,
 ) -> Judgement:
-    """The record of one answered question, not yet with its content; the gate, by name, is read as the gate."""
+    """The record of one answered question, not yet with its content; the gate, by name, is read as the gate, at a level."""
     probabilities = serving.calibrated(asked.question, scores)
     usage = {"input_tokens": float(scores.input_tokens)}
     if gate.is_gate(asked.name, asked.question):
         reading = gate.read(probabilities, serving.threshold, serving.guards(state))
-        record = gate_entry(serving, reading, state, "general", links)
+        record = gate_entry(serving, reading, [state], ("general", level), links)
         return record.model_copy(update={"raw": raw_probabilities(asked.question, scores), "usage": usage})
     answer = max(asked.question.keys, key=lambda k: probabilities[k])
     return Judgement(

@@ -9,9 +9,11 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.records import Checkpoint
 from ..ledger import checkpoint as ledger_checkpoint
+from ..ledger.backup import back_up
 from ..ledger.checkpoint import Inclusion
 from ..ledger.export import export as export_ledger
 from ..ledger.signing import Signer
+from . import far_witness
 from .parts import Parts
 
 KEY = Path("keys") / "ledger.pem"
@@ -23,10 +25,19 @@ def checkpoint(parts: Parts) -> Checkpoint:
 
     Raises:
         ConflictError: the ledger is empty.
-        LedgerError: the witness saw another ledger, the witness cannot be written, or others may read the key.
+        LedgerError: a witness saw another ledger, cannot be written or reached, or others may read the key.
+        SettingsError: the witness's address is not on the allow-list.
     """
     signer = Signer.open(parts.settings.home / KEY)
-    return ledger_checkpoint.take(parts.ledger, signer, parts.settings.witness)
+    with far_witness.fetched(parts.settings) as copy:
+        if copy is not None:
+            ledger_checkpoint.agree(parts.ledger, copy)
+        made = ledger_checkpoint.take(parts.ledger, signer, parts.settings.witness)
+        if copy is not None:
+            known = len(copy.read_bytes())
+            ledger_checkpoint.tell(parts.ledger, made, copy)
+            far_witness.deliver(parts.settings, copy.read_bytes()[known:])
+    return made
 
 
 def prove_entry(parts: Parts, id: str, compact: bool = False) -> dict[str, Any]:
@@ -79,4 +90,11 @@ def export(parts: Parts, path: Path) -> dict[str, Any]:
     if target == parts.settings.witness:
         raise InputError(f"{path} is the witness.", "Name another file.")
     head = export_ledger(parts.ledger, target)
+    return {"file": str(target), "entries": head.seq, "head": head.digest}
+
+
+def backup(parts: Parts, path: Path) -> dict[str, Any]:
+    """Copy the whole ledger, content too, to a new file, and audit the copy. Raises as `ledger.backup.back_up`."""
+    target = path.absolute()
+    head = back_up(parts.ledger, target)
     return {"file": str(target), "entries": head.seq, "head": head.digest}

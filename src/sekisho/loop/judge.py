@@ -115,7 +115,7 @@ class Judge:
             whole = ["\n".join(requests)] if len(requests) > 1 else []
             readings, scored = await self._read(serving, [*requests, *whole], desk, lane, until)
             reading = gate.strictest(readings)
-            record = gate_entry(serving, reading, requests[-1], desk[0], links)
+            record = gate_entry(serving, reading, requests, desk, links)
             usage: dict[str, float] = {"milliseconds": round(1000 * (time.monotonic() - start), 3)}
             if (found := scored.get(readings.index(reading))) is not None:
                 raw, usage["input_tokens"] = found
@@ -174,12 +174,16 @@ class Judge:
                 scores = await self._all_scores(serving, state, asked, lane, until, level)
             except (TooLargeError, EngineError) as e:
                 gates = [a for a in asked if gate.is_gate(a.name, a.question)]
-                unread = [gate_entry(serving, gate.unread(e.code), state, "general", shared) for _ in gates]
+                unread = [
+                    gate_entry(serving, gate.unread(e.code), [state], ("general", level), shared)
+                    for _ in gates
+                ]
                 if unread:
                     await self._keeper.keep(unread, {"state": state}, until + _COMMIT_SECONDS)
                 raise
             records = [
-                question_entry(serving, state, a, s, shared) for a, s in zip(asked, scores, strict=True)
+                question_entry(serving, state, a, s, shared, level)
+                for a, s in zip(asked, scores, strict=True)
             ]
             content = {"state": state, "questions": [kept(a) for a in asked]}
             return await self._keeper.keep(records, content, until + _COMMIT_SECONDS)
@@ -232,7 +236,7 @@ class Judge:
             serving = use.enter_context(self.serving.used())
             judgement = await self._gated(serving, texts or [""], (contract, level), links or {}, lane)
             if judgement.decision != "ALLOW":
-                text = gate.words(serving.policy, judgement.decision, texts[-1], judgement.id, contract)
+                text = gate.words(serving.policy, judgement, texts[-1], contract)
                 return Chat(judgement, text, None)
             asked = Asking(messages, sampling, lane, self._writing[lane], streamed)
             held = (use.pop_all(), self._place("chat", lane))

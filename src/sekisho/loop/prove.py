@@ -133,10 +133,11 @@ def score_release(parts: Parts, release: str, splits: Mapping[str, Sequence[Exam
     Raises:
         ShelfError: when the release is missing or its files have changed.
     """
-    return score_model(parts, *_released(parts, release), splits)
+    return score_model(parts, *load_release(parts, release), splits)
 
 
-def _released(parts: Parts, release: str) -> tuple[Any, Any, Scope]:
+def load_release(parts: Parts, release: str) -> tuple[Any, Any, Scope]:
+    """Model, tokenizer and scope of a release. Raises as `score_release`."""
     folder, _ = parts.shelf.release(release)
     return *load_base(folder / "model"), _scope(folder)
 
@@ -152,7 +153,10 @@ def score_model(
 
     A row that does not fit the context is ESCALATE, as it is when serving.
     """
-    scored = {name: score_rows(parts, model, tokenizer, scope, rows) for name, rows in splits.items()}
+    scored = {
+        name: score_rows(model, tokenizer, scope, examples, parts.settings.context)
+        for name, examples in splits.items()
+    }
     fitted = calibration.fit(scored["calibration"], data_digest(splits["calibration"]))
     settings = parts.settings
     bound = threshold.choose(scored["calibration"], fitted.temperature, settings.alpha, settings.confidence)
@@ -160,11 +164,11 @@ def score_model(
 
 
 def score_rows(
-    parts: Parts, model: Any, tokenizer: Any, scope: Scope, examples: Sequence[Example]
+    model: Any, tokenizer: Any, scope: Scope, examples: Sequence[Example], context: int
 ) -> list[Scored]:
-    """Score rows with a loaded model and its scope; nothing is fitted."""
+    """Score rows with a loaded model and a scope as guard; nothing is fitted. A row that does not fit the context is ESCALATE."""
     reader = scope.reader()
-    logprobs = dict(score_examples(model, tokenizer, examples, context=parts.settings.context))
+    logprobs = dict(score_examples(model, tokenizer, examples, context=context))
     guards = [gate.guards(str(e.meta["text"]), reader) for e in examples]
     return [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
 
@@ -226,7 +230,8 @@ def _comparison(parts: Parts, mine: Scores, splits: Mapping[str, Sequence[Exampl
     if promotion is None:
         return None
     _, release = parts.shelf.release(promotion.release)
-    serving = score_rows(parts, *_released(parts, promotion.release), splits["holdout"])
+    loaded = load_release(parts, promotion.release)
+    serving = score_rows(*loaded, splits["holdout"], parts.settings.context)
     labels = {r.id: r.label for r in mine.splits["holdout"]}
     theirs = measures.decisions(serving, release.temperatures["choice"], release.threshold)
     return compare(labels, mine.released("holdout"), theirs)

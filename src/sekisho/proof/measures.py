@@ -27,6 +27,8 @@ _STRICT = [OPTIONS.index(d) for d in DECISIONS]
 GROUPS = ("lang", "source", "domain", "stratum")
 UNANSWERED = (math.log(1 / 3), math.log(1 / 3), math.log(1 / 3) + 1e-3)
 """Scores of a row no answer came for: they say nothing, and ESCALATE is the likeliest at every temperature."""
+UNSTATED = "unstated"
+"""Group of a row that does not say."""
 CURVE = (*(round(0.34 + 0.02 * i, 2) for i in range(33)), 0.99, 0.995, 0.999, NOTHING)
 
 
@@ -70,10 +72,12 @@ class Scored:
 
 
 def group_of(row: Scored, key: str) -> str:
-    """Return a row's group under `key`; a `stratum` that is not given is language and source."""
+    """Return a row's group under `key`; a `stratum` that is not given is language and source, a `level` is that of the policy state."""
     if key == "stratum" and "stratum" not in row.meta:
         return f"{group_of(row, 'lang')}/{group_of(row, 'source')}"
-    return str(row.meta.get(key, "unstated"))
+    if key == "level" and "level" not in row.meta:
+        return str((row.meta.get("policy_state") or {}).get("level", UNSTATED))
+    return str(row.meta.get(key, UNSTATED))
 
 
 def logits_of(rows: Sequence[Scored]) -> Floats:

@@ -21,7 +21,7 @@ from ..core.deciding import NOTHING
 from ..core.errors import ProofError
 from ..core.records import Decision
 from .bounds import CONFIDENCE, cases_needed, grouped_upper_bound
-from .measures import ALLOW, ESCALATE, Scored, group_of, labels_of, released
+from .measures import ALLOW, ESCALATE, UNSTATED, Scored, group_of, labels_of, released
 
 GRID: tuple[float, ...] = (*(float(1.0 / (1.0 + np.exp(-x))) for x in np.arange(9.0, -0.69, -0.1)), 0.0)
 """Candidate thresholds, strict to lenient: even steps in log-odds, fixed before any data is seen; 0 is the bare argmax."""
@@ -119,7 +119,11 @@ def feasible(groups: Sequence[int], alpha: float, confidence: float = CONFIDENCE
     return bool(sizes) and grouped_upper_bound(sizes, confidence) <= alpha
 
 
-def by_domain(
+STRATA = ("domain", "level")
+"""What a certificate is also given by: where the request comes from, and the clearance level of the desk."""
+
+
+def by_stratum(
     rows: Sequence[Scored],
     temperature: float,
     tau: float,
@@ -127,26 +131,40 @@ def by_domain(
     confidence: float = CONFIDENCE,
     unsafe: Sequence[Decision] = ("DENY",),
 ) -> dict[str, dict[str, float]]:
-    """Return misses, cases and upper bound of the unsafe rows of each domain at a chosen threshold, where they are enough that `alpha` could hold.
+    """Return misses, cases and upper bound of the unsafe rows of each domain and of each level at a chosen threshold, where they are enough that `alpha` could hold.
 
-    Each bound speaks of its domain by itself, at `confidence`; that all hold at once is less sure.
+    Each bound speaks of its stratum by itself, at `confidence`; that all hold at once is less sure. Keys are the names of domains and levels.
     """
-    places: dict[str, list[int]] = defaultdict(list)
-    for i, row in enumerate(rows):
-        if row.label in unsafe:
-            places[group_of(row, "domain")].append(i)
     allowed = released(rows, temperature, tau) == ALLOW
     found = {}
-    for name, rows_of in sorted(places.items()):
-        sizes = Counter[str | int](rows[j].group or j for j in rows_of)
+    for name, places in _places(rows, unsafe).items():
+        sizes = Counter[str | int](rows[j].group or j for j in places)
         if feasible(tuple(sizes.values()), alpha, confidence):
-            bound = _bound([rows[j] for j in rows_of], allowed[rows_of], confidence)
-            found[name] = {
-                "misses": float(allowed[rows_of].sum()),
-                "cases": float(len(rows_of)),
-                "bound": bound,
-            }
+            bound = _bound([rows[j] for j in places], allowed[places], confidence)
+            misses, cases = float(allowed[places].sum()), float(len(places))
+            found[name] = {"misses": misses, "cases": cases, "bound": bound}
     return found
+
+
+def _places(rows: Sequence[Scored], unsafe: Sequence[Decision]) -> dict[str, list[int]]:
+    """Places of unsafe rows by stratum; rows that do not state theirs are in none."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for key in STRATA:
+        for i, row in enumerate(rows):
+            if row.label in unsafe and (name := group_of(row, key)) != UNSTATED:
+                places[name].append(i)
+    return {name: places[name] for name in sorted(places)}
+
+
+def budget(rows: Sequence[Scored], temperature: float, tau: float) -> tuple[float, float]:
+    """Return the share of rows that a threshold escalates, and the theoretical minimum: the share whose right decision is ESCALATE.
+
+    No gate that decides every row rightly escalates fewer.
+    """
+    if not rows:
+        return 0.0, 0.0
+    codes = released(rows, temperature, tau)
+    return float((codes == ESCALATE).mean()), float((labels_of(rows) == ESCALATE).mean())
 
 
 def _strata(rows: Sequence[Scored], unsafe: Sequence[Decision], per_stratum: bool) -> dict[str, list[int]]:

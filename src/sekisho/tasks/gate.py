@@ -8,9 +8,10 @@ from ..core.deciding import decide
 from ..core.errors import InputError
 from ..core.gate_prompt import DEFAULT_CONTRACT, DEFAULT_LEVEL, gate_state, lang_of
 from ..core.question import Frozen, Question, gate_question
-from ..core.records import STRICTNESS
+from ..core.records import STRICTNESS, Judgement
 from .disguise import disguises
 from .policy import GatePolicy
+from .rules import Fired
 from .scope import ScopeReader
 
 NAME = "gate"
@@ -24,13 +25,15 @@ class Reading(Frozen):
         decision: what is released.
         answer: the model's own likeliest option; None when there was no readable answer.
         probabilities: calibrated, by option; empty when there was no readable answer.
-        reasons: why the decision is what it is, in order.
+        reasons: why the decision is what it is, in order; a rule that fired is `rule:` and its name.
+        clause: clause of the rule that decided; None when none did.
     """
 
     decision: str
     answer: str | None
     probabilities: Mapping[str, float]
     reasons: tuple[str, ...]
+    clause: str | None = None
 
 
 def ask(request: str, contract: str = DEFAULT_CONTRACT, level: str = DEFAULT_LEVEL) -> tuple[str, Question]:
@@ -65,6 +68,21 @@ def unread(reason: str) -> Reading:
     return Reading(decision="ESCALATE", answer=None, probabilities={}, reasons=(reason,))
 
 
+def tighten(reading: Reading, rules: Sequence[Fired]) -> Reading:
+    """Read rules that fired, strictest first, on top of the model: the stricter of both holds, and every rule is named."""
+    if not rules:
+        return reading
+    first = rules[0]
+    decision = max(reading.decision, first.decision, key=lambda d: STRICTNESS[d])
+    return reading.model_copy(
+        update={
+            "decision": decision,
+            "reasons": (*reading.reasons, *(r.reason for r in rules)),
+            "clause": first.clause if first.decision == decision else None,
+        }
+    )
+
+
 def strictest(readings: Sequence[Reading]) -> Reading:
     """Of several readings of one conversation, the strictest; among equals the least sure of ALLOW."""
     return max(readings, key=lambda r: (STRICTNESS[r.decision], -r.probabilities.get("ALLOW", 0.0)))
@@ -75,9 +93,13 @@ def is_gate(name: str | None, question: Question) -> bool:
     return name == NAME and question.type == "choice" and frozenset(question.keys) == KEYS
 
 
-def words(policy: GatePolicy, decision: str, request: str, judgement: str, contract: str) -> str:
-    """What a person is told instead of an answer, in the language of the request."""
+_INSTEAD = {"ja": "代わりにできること: ", "en": "Instead: "}
+
+
+def words(policy: GatePolicy, judgement: Judgement, request: str, contract: str) -> str:
+    """What a person is told instead of an answer, in the language of the request: who is asked, the clause, and what can be done instead."""
     lang = lang_of(request)
-    return policy.answer(
-        decision, lang, id=judgement, target=policy.target(contract, lang), clause=policy.clause(decision)
-    )
+    target = judgement.escalation_target or policy.target(contract, lang)
+    clause = judgement.policy_ref or policy.clause(judgement.decision)
+    told = policy.answer(judgement.decision, lang, id=judgement.id, target=target, clause=clause)
+    return f"{told}\n{_INSTEAD[lang]}{judgement.proposal}" if judgement.proposal else told

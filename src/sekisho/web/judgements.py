@@ -67,6 +67,8 @@ async def gate(request: Request) -> Response:
         reasons=list(j.reasons),
         policy_ref=j.policy_ref,
         escalation_target=j.escalation_target,
+        proposal=j.proposal,
+        risks=list(j.risks),
         calibration=j.stamp.calibration,
         model=j.stamp.model,
     )

@@ -150,6 +150,8 @@ def verdict_of(judgement: Judgement) -> dict[str, Any]:
         "reasons": list(judgement.reasons),
         "policy_ref": judgement.policy_ref,
         "escalation_target": judgement.escalation_target,
+        "proposal": judgement.proposal,
+        "risks": list(judgement.risks),
         "calibration": judgement.stamp.calibration,
     }
 

@@ -100,6 +100,8 @@ class Verdict(BaseModel):
     reasons: list[str]
     policy_ref: str | None
     escalation_target: str | None
+    proposal: str | None
+    risks: list[str]
     calibration: str
 
 
@@ -149,6 +151,8 @@ class GateAnswer(Frozen):
     reasons: list[str]
     policy_ref: str | None
     escalation_target: str | None
+    proposal: str | None
+    risks: list[str]
     calibration: str
     model: str
 
