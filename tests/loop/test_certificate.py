@@ -130,13 +130,13 @@ EDITS = {
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from([*EDITS, "certify", "expire"]), max_size=6),
-    st.tuples(*[st.floats(0.001, 1)] * 3),
-    st.floats(0, 1),
+    st.sampled_from([0.5, 0.7, 0.99, 1.0]),
+    st.sampled_from([0.0, 0.65, 0.95]),
 )
-def test_no_policy_edit_makes_a_decision_looser_than_the_certificate_allows(edited, edits, weights, shown):
+def test_no_policy_edit_makes_a_decision_looser_than_the_certificate_allows(edited, edits, sure, shown):
     """Real documents, the real ledger, the real comparison: ALLOW needs a certificate of just these documents, and its threshold."""
     house, scope = edited
-    p = dict(zip(OPTIONS, (w / sum(weights) for w in weights), strict=True))
+    p = dict(zip(OPTIONS, (sure, (1 - sure) / 2, (1 - sure) / 2), strict=True))
     policy, contracts = (copy.deepcopy(dict(d)) for d in (house.policy_document, house.contract_documents))
     now = replace(house, policy_document=policy, contract_documents=contracts)
     house.ledger.append([makers.certificate(now, threshold=shown)])
