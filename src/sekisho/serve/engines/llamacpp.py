@@ -23,6 +23,7 @@ from .. import prompts
 from ..deadline import by, deadline_in
 from ..gguf_header import read_header
 from ..rules import KEPT
+from ..speed import rate_of
 from ..vocabulary import Vocabulary
 from . import bodies, wire
 from .caches import Caches
@@ -31,6 +32,8 @@ from .supervisor import KvType, Launch, Supervisor
 
 _SHORT = 30.0
 """Seconds for calls that carry no deadline of their own."""
+_WARM = Sampling(max_tokens=24, temperature=0)
+"""How the text is written that tells an engine's speed."""
 
 
 class LlamaCppEngine:
@@ -78,7 +81,9 @@ class LlamaCppEngine:
         self._special: dict[str, int] = {}
         self._labels: list[int] = []
         self._vocabulary: Vocabulary | None = None
-        self._caches = Caches()
+        self._caches = Caches(context * self._launch.slots)
+        self.warm_rate: float | None = None
+        """Tokens a second of the text that was written at the start, alone; None before it."""
 
     @property
     def info(self) -> EngineInfo:
@@ -109,6 +114,7 @@ class LlamaCppEngine:
             self._special = {text: await self._special_id(text) for text in SPECIAL}
             self._labels = await self._label_ids()
             await self.ask("", [prompts.SMALLEST], _SHORT)
+            self.warm_rate = await rate_of(self.generate([], _WARM, _SHORT))
         except BaseException:
             await self.stop()
             raise
@@ -174,7 +180,9 @@ class LlamaCppEngine:
                     yield wire.last_piece(event, len(prompt))
                     return
                 if event["content"]:
-                    yield Piece(text=event["content"])
+                    yield Piece(
+                        text=event["content"], logprobs=wire.token_logprobs(event, sampling.top_logprobs)
+                    )
         raise EngineError("llama.cpp ended the text without a word.", "Try again.")
 
     def _resumable(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from ...core.canonical import digest_file
-from ...core.engine import Piece
+from ...core.engine import Piece, TokenLogprob
 from ...core.errors import EngineError, TooLargeError
 from ..deadline import by
 from ..scoring import log_softmax
@@ -95,6 +95,28 @@ def event(line: str) -> dict[str, Any]:
     if line.startswith("error:") or "error" in event or not isinstance(event.get("content"), str):
         raise EngineError(f"llama.cpp broke off: {line[:200]}", "Try again.")
     return event
+
+
+def token_logprobs(event: dict[str, Any], top: int | None) -> tuple[TokenLogprob, ...]:
+    """The tokens of an event with their log-probabilities; none unless they were asked for.
+
+    Raises:
+        EngineError: when they were, and are not there.
+    """
+    if top is None:
+        return ()
+    try:
+        return tuple(
+            TokenLogprob(
+                token=e["token"],
+                logprob=e["logprob"],
+                utf8=tuple(e["bytes"]),
+                top=tuple((t["token"], t["logprob"], tuple(t["bytes"])) for t in e["top_logprobs"][:top]),
+            )
+            for e in event["completion_probabilities"]
+        )
+    except (KeyError, TypeError, ValueError):
+        raise EngineError("llama.cpp gave no log-probabilities.", "Try again without them.") from None
 
 
 def last_piece(event: dict[str, Any], input_tokens: int) -> Piece:
