@@ -40,7 +40,8 @@ from sekisho.core.settings import load
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Judge
 from sekisho.serve.engines.llamacpp import LlamaCppEngine
-from sekisho.serve.engines.supervisor import Launch, Supervisor
+from sekisho.serve.engines.process import Launch
+from sekisho.serve.engines.supervisor import Supervisor
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import KEPT, Rules
 from sekisho.tasks.policy import policy_of

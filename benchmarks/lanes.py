@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import sys
 import tempfile
@@ -37,7 +38,8 @@ from sekisho.core.engine import Message, Piece, Sampling
 from sekisho.serve import prompts
 from sekisho.serve.engines import wire
 from sekisho.serve.engines.llamacpp import LlamaCppEngine
-from sekisho.serve.engines.supervisor import Launch, Supervisor
+from sekisho.serve.engines.process import Launch
+from sekisho.serve.engines.supervisor import Supervisor
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import Rules
 from sekisho.weights.gguf import export_gguf
@@ -72,7 +74,7 @@ class Seen:
     def p(self, share: float) -> float:
         """The nearest-rank percentile of the times to first token, in milliseconds."""
         ordered = sorted(self.firsts)
-        return 1000 * ordered[max(0, -(-int(share * 100 * len(ordered)) // 100) - 1)]
+        return 1000 * ordered[max(0, math.ceil(share * len(ordered) - 1e-9) - 1)]
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class Noting(LlamaCppEngine):
 
     async def generate(self, messages, sampling, timeout, slot=None, written=None):  # type: ignore[no-untyped-def]
         """As `LlamaCppEngine.generate`."""
-        key, tokens = (messages[-1].content, sampling.seed), list(written or ())
+        key, tokens = ("".join(m.content for m in messages), sampling.seed), list(written or ())
         if key in self.noted:
             self.again.add(key)
         if written is not None:

@@ -55,8 +55,8 @@ async def completions(request: Request) -> Response:
         first = await unless_gone(request, answering.soon(chat.pieces)) if chat.pieces else None
         return EventStream(_events(chat, answer, first, form))
     text, last = await unless_gone(request, answering.whole(chat))
-    usage, finish = answer.usage(last), answer.finish(last)
-    return errors.json_response(answer.told(text, finish, last, usage=usage, x_sekisho=answer.verdict()))
+    more = {**answer.counted(last), "x_sekisho": answer.verdict()}
+    return errors.json_response(answer.told(text, answer.finish(last), last, **more))
 
 
 def read_completion(body: Mapping[str, Any], context: int) -> ChatForm:
@@ -123,7 +123,7 @@ async def _events(
                     yield event_of(answer.told(last.text, None, last, x_sekisho=answer.verdict()))
         yield event_of(answer.told("", answer.finish(last), None))
         if form.usage:
-            yield event_of({**answer.told("", None, None), "choices": [], "usage": answer.usage(last)})
+            yield event_of({**answer.told("", None, None), "choices": [], **answer.counted(last)})
         yield b"data: [DONE]\n\n"
     except SekishoError as e:
         yield event_of(errors.event(e))

@@ -119,7 +119,7 @@ class Answer:
             **self.shared,
             "object": "chat.completion",
             "choices": [choice],
-            "usage": self.usage(last),
+            **self.counted(last),
             "x_sekisho": self.verdict(),
         }
 
@@ -146,6 +146,11 @@ class Answer:
             return None
         read, written = int(asked), last.output_tokens if last else 0
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+    def counted(self, last: Piece | None) -> dict[str, Any]:
+        """`usage`, or nothing when it is not known: OpenAI's document has no null there."""
+        usage = self.usage(last)
+        return {} if usage is None else {"usage": usage}
 
     def verdict(self) -> dict[str, Any]:
         """The gate's judgement, for programs."""

@@ -114,7 +114,7 @@ class ChatAnswer(Open):
     created: int
     model: str
     choices: list[dict[str, Any]]
-    usage: dict[str, int] | None
+    usage: dict[str, int] | None = None
     x_sekisho: Verdict
 
 

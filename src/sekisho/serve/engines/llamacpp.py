@@ -27,8 +27,10 @@ from ..speed import rate_of
 from ..vocabulary import Vocabulary
 from . import bodies, wire
 from .caches import Caches
+from .exchange import BrokenError
+from .process import KvType, Launch
 from .stretches import stretches
-from .supervisor import KvType, Launch, Supervisor
+from .supervisor import Supervisor
 
 _SHORT = 30.0
 """Seconds for calls that carry no deadline of their own."""
@@ -100,7 +102,7 @@ class LlamaCppEngine:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the child; None while there is none."""
+        """Process id of the child; None without one."""
         return self._supervisor.pid
 
     async def start(self) -> None:
@@ -295,8 +297,6 @@ class LlamaCppEngine:
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Post and read JSON; once more when a connection broke and the child still lives, as nothing here has effects."""
         try:
-            return wire.read(await self._supervisor.client.post(path, json=body))
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            return wire.read(await wire.spoken(self._supervisor.client.post(path, json=body)))
-        except httpx.HTTPError as e:
-            raise wire.broken(e) from e
+            return wire.read(await self._supervisor.exchange.post(path, body))
+        except BrokenError:
+            return wire.read(await self._supervisor.exchange.post(path, body))

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
@@ -46,14 +46,28 @@ def broken(error: httpx.HTTPError) -> EngineError:
     )
 
 
-def read(response: httpx.Response) -> dict[str, Any]:
+class Answered(Protocol):
+    """A whole answer."""
+
+    @property
+    def status_code(self) -> int:
+        """HTTP's."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The body."""
+        ...
+
+
+def read(response: Answered) -> dict[str, Any]:
     """The JSON object of a good answer. Raises EngineError or TooLargeError otherwise."""
     if response.status_code != 200:
         raise refusal(response)
     return json_object(response.text)
 
 
-def refusal(response: httpx.Response) -> EngineError | TooLargeError:
+def refusal(response: Answered) -> EngineError | TooLargeError:
     """What a status other than 200 means."""
     if "exceed_context_size_error" in response.text:
         return TooLargeError("The prompt does not fit the context.", "Shorten it, or raise `context`.")
