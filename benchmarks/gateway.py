@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import uvicorn
 from rich.console import Console
 from rich.table import Table
@@ -37,6 +38,7 @@ from rich.table import Table
 from sekisho.core.question import OptionScores, gate_question
 from sekisho.core.records import Stamp
 from sekisho.core.settings import load
+from sekisho.loop.certificate import Certified
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Judge
 from sekisho.serve.engines.llamacpp import LlamaCppEngine
@@ -92,7 +94,14 @@ def serve(gguf: Path, home: Path) -> None:
         await engine.start()
         stamp = Stamp(engine="llamacpp", model="nano", model_digest=backend.info.model_digest)
         policy = policy_of(house.policy_document)
-        serving = Serving(engine=engine, stamp=stamp, policy=policy, threshold=0.5, scope=Familiar())  # type: ignore[arg-type]
+        serving = Serving(
+            engine=engine,
+            stamp=stamp,
+            policy=policy,
+            threshold=0.5,
+            scope=Familiar(),
+            certified=Certified(None, "9999", 0.0),
+        )  # type: ignore[arg-type]
         app = create_app(house, Judge(serving, house.ledger, 60.0, 256))
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         await uvicorn.Server(configured(app, Crowd(1024))).serve(sockets=[listener])
@@ -104,16 +113,20 @@ def serve(gguf: Path, home: Path) -> None:
 
 
 @contextmanager
-def served(gguf: Path, home: Path) -> Iterator[str]:
-    """The application as a process of its own; yields its address."""
+def served(gguf: Path, home: Path) -> Iterator[tuple[str, int]]:
+    """The application as a process of its own; yields its address and process id."""
     command = [sys.executable, __file__, "--serve", str(gguf), str(home)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
+        yield process.stdout.readline().strip(), process.pid
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class Caller:
@@ -214,6 +227,12 @@ async def one_at_a_time(sides: dict[str, tuple[Caller, Ask]], texts: Sequence[st
     return found
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time that a process has taken, its children's left out; what else runs on the machine changes it little."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 async def crowd(callers: Sequence[Caller], ask: Ask, texts: Sequence[str]) -> float:
     """Seconds that the texts took when every caller asks without a pause."""
     row = iter(texts)
@@ -235,7 +254,7 @@ async def measured(
         ROOT / "models" / "nano", folder / "nano.gguf", "f32", DecisionMeta(temperature={})
     )
     bare = Supervisor(Launch(str(gguf), CONTEXT, SLOTS, 1))
-    with served(gguf, folder / "home") as address:
+    with served(gguf, folder / "home") as (address, pid):
         await bare.start()
         try:
             key = bare.client.headers["authorization"].partition(" ")[2]
@@ -246,7 +265,7 @@ async def measured(
                     "bare": decide if kind == "decision" else gate_and_write,
                     "ours": decide if kind == "decision" else write,
                 }
-                figures |= await _kind(kind, there, asks, count, clients, characters)
+                figures |= await _kind(kind, there, asks, count, clients, characters, pid)
             return figures
         finally:
             await bare.stop()
@@ -259,6 +278,7 @@ async def _kind(
     count: int,
     clients: int,
     characters: int,
+    pid: int,
 ) -> dict[str, float]:
     """The figures of one kind of request."""
     number = count if kind == "decision" else max(clients, count // 4)
@@ -267,7 +287,7 @@ async def _kind(
     await one_at_a_time(sides, texts[:20])  # first requests load code
     found = await one_at_a_time(sides, texts[20 : 20 + number])
     callers = {name: [Caller(*there[name]) for _ in range(clients)] for name in there}
-    seconds = dict.fromkeys(there, 0.0)
+    seconds, spent = dict.fromkeys(there, 0.0), cpu_seconds(pid)
     for turn, name in enumerate(("bare", "ours", "ours", "bare")):
         some = texts[20 + number * (1 + turn) : 20 + number * (2 + turn)]
         seconds[name] += await crowd(callers[name], asks[name], some)
@@ -280,6 +300,7 @@ async def _kind(
         f"{kind}: bare requests/s": rate["bare"],
         f"{kind}: ours requests/s": rate["ours"],
         f"{kind}: throughput / bare": rate["ours"] / rate["bare"],
+        f"{kind}: gateway CPU a request, ms": 1000 * (cpu_seconds(pid) - spent) / (2 * number),
     }
 
 

@@ -317,8 +317,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         gguf = export_gguf(ROOT / "models" / "nano", folder / "nano.gguf", "f32", DecisionMeta())
-        with served(gguf, folder / "home") as address:
-            server = next(p for p in psutil.Process().children() if "--serve" in " ".join(p.cmdline()))
+        with served(gguf, folder / "home") as (address, pid):
+            server = psutil.Process(pid)
             seen, lanes = asyncio.run(loaded(address, server, args.minutes, args.seed))
         figures, problems = judged(seen, lanes, unaudited(seen, folder / "home" / "ledger.sqlite"))
     print(json.dumps(figures, indent=1))

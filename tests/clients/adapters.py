@@ -18,7 +18,7 @@ from .scenarios import MODEL, NoWordsError, Said
 class OpenAI:
     """`openai`. Every body that arrives is kept in `seen`, with its path, for whoever wants to look at its form."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, strict: bool = True) -> None:
         self.seen: list[tuple[str, Any]] = []
         http = httpx2.Client(event_hooks={"response": [self._keep]})
         self._client = openai.OpenAI(
@@ -26,7 +26,7 @@ class OpenAI:
             api_key="none",
             max_retries=0,
             http_client=http,
-            _strict_response_validation=True,
+            _strict_response_validation=strict,
         )
 
     def _keep(self, response: httpx2.Response) -> None:
