@@ -32,11 +32,21 @@ report: setup ## The whole report card, as a page and as JSON.
 bench: setup ## The benchmarks behind every figure in the documents.
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
-soak: setup ## A hundred requests of every kind to every operation of the OpenAPI document; ten thousand histories of the lanes; a real `transformers serve`; 100,000 requests that try to load something; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server.
+MINUTES ?= 20
+LITELLM := .venv-litellm
+
+$(LITELLM)/bin/litellm:
+	@$(PYTHON) -m venv $(LITELLM)
+	@$(LITELLM)/bin/pip install --quiet "litellm[proxy]==1.109.1"
+
+soak: setup $(LITELLM)/bin/litellm ## Twenty MINUTES of mixed load with engine kills; a hundred requests of every kind to every operation of the OpenAPI document; ten thousand histories of the lanes; a real `transformers serve`; LiteLLM before two nodes; 100,000 requests that try to load something; a novel; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server.
+	@$(BIN)/python tools/soak.py $(MINUTES)
 	@SOAK_HISTORIES=10000 $(BIN)/pytest --timeout 7200 tests/serve/test_schedule.py tests/serve/test_lanes.py
 	@FAR_TRANSFORMERS=1 $(BIN)/pytest tests/serve/test_remote.py
+	@FAR_LITELLM=$(CURDIR)/$(LITELLM)/bin/python $(BIN)/pytest --timeout 600 tests/clients/test_litellm.py
 	@$(BIN)/python benchmarks/pinned.py 100000
 	@SOAK_OPENAPI=100 $(BIN)/pytest --timeout 3600 tests/web/test_openapi.py
+	@$(BIN)/python benchmarks/summary.py 320000
 	@SOAK_LEDGER_KILLS=1000 $(BIN)/pytest --timeout 7200 tests/ledger/test_processes.py
 	@SOAK_KILLS=50 $(BIN)/pytest --timeout 3600 tests/e2e/test_kill.py
 

@@ -28,6 +28,7 @@ from rich.table import Table
 from sekisho import metrics
 from sekisho.core.records import Stamp
 from sekisho.core.settings import load
+from sekisho.loop.certificate import Certified
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Judge
 from sekisho.serve.engines.llamacpp import LlamaCppEngine
@@ -178,7 +179,13 @@ async def _run(count: int, seed: int, house: Any, gguf: Path) -> dict[str, Any]:
     engine = Lanes(backend, Rules(slots=2))
     await engine.start()
     stamp = Stamp(engine="llamacpp", model=NAME, model_digest=backend.info.model_digest)
-    serving = Serving(engine=engine, stamp=stamp, policy=policy_of(house.policy_document), threshold=0.0)
+    serving = Serving(
+        engine=engine,
+        stamp=stamp,
+        policy=policy_of(house.policy_document),
+        threshold=0.0,
+        certified=Certified(None, "9999", 0.0),
+    )
     app = create_app(house, Judge(serving, house.ledger, 30.0, 256))
     fuzz, statuses, before, pid = Fuzz(seed), Counter[int](), loads(), backend.pid
     begun = time.monotonic()

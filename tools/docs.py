@@ -26,11 +26,12 @@ TOP: Mapping[str, str] = {
     "data": "bundled real data, each folder with its licence",
     "docs": "reference, guides, decisions, the log of what failed",
     "models": "the small models that ship, with model cards",
+    "monitoring": "a Grafana dashboard and Prometheus alert rules",
     "policies": "the policy in force, the identity contracts, the rubric packs",
     "recipes": "every knob of a training run",
     "src/sekisho": "the package",
     "tests": "one folder a room",
-    "tools": "set-up and generated documents",
+    "tools": "set-up, generated documents, the soak",
 }
 """What the folders beside the package are for; the package's own files speak through their docstrings."""
 MACHINE_DEFAULTS = {"home": "the user's data folder", "share": "this checkout"}

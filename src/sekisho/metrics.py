@@ -25,6 +25,11 @@ ENGINE_DEATHS = Counter(
 ENGINE_RESTARTS = Counter(
     "sekisho_engine_restarts_total", "Times it was started again and served.", registry=REGISTRY
 )
+FALLBACKS = Counter(
+    "sekisho_fallbacks_total",
+    "Requests that the first far server did not answer and the fallback was asked.",
+    registry=REGISTRY,
+)
 LEDGER_SECONDS = Histogram(
     "sekisho_ledger_commit_seconds", "Seconds until an entry was durable.", registry=REGISTRY
 )
@@ -93,6 +98,36 @@ LANE_PROMPT_TOKENS = Counter(
 )
 LANE_OUTPUT_TOKENS = Counter(
     "sekisho_lane_output_tokens_total", "Tokens of finished texts.", ["lane"], registry=REGISTRY
+)
+_RATES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+LANE_DECODE_RATE = Histogram(
+    "sekisho_decode_tokens_per_second",
+    "Tokens a second of a text from its first piece to its last, once for each time it held a slot.",
+    ["lane"],
+    buckets=_RATES,
+    registry=REGISTRY,
+)
+LANE_PROMPT_RATE = Histogram(
+    "sekisho_prompt_tokens_per_second",
+    "Tokens of a prompt by the seconds from its slot to its first text or its scores; what lay in the cache makes it faster.",
+    ["lane"],
+    buckets=_RATES,
+    registry=REGISTRY,
+)
+SPEED = Gauge(
+    "sekisho_speed_ratio",
+    "Running mean of the texts' tokens a second by that of the warm-up; below 0.2 the server calls itself degraded.",
+    registry=REGISTRY,
+)
+KV_TOKENS = Gauge(
+    "sekisho_kv_tokens",
+    "Tokens that lie in the llama.cpp engine's caches, as far as is known.",
+    registry=REGISTRY,
+)
+KV_CAPACITY = Gauge(
+    "sekisho_kv_capacity_tokens",
+    "Tokens that the llama.cpp engine's caches have room for.",
+    registry=REGISTRY,
 )
 ACCESS_REFUSED = Counter(
     "sekisho_access_refused_total",

@@ -148,6 +148,31 @@ def _only_in_tests() -> None:
         )
 
 
+def _remote(settings: Settings, release: Release) -> Backend:
+    """The server that was named, and behind it a second one when that was named too."""
+    from .serve.engines.remote import RemoteEngine
+    from .serve.engines.reserve import Reserve
+
+    def server(url: str, model: str | None, key: str | None) -> RemoteEngine:
+        temperatures: Any = release.temperatures if settings.remote_temperatures == "release" else {}
+        way = settings.remote_decisions
+        return RemoteEngine(
+            url,
+            release.name,
+            model=model,
+            key=key,
+            decisions=way,
+            temperatures=temperatures,
+            context=settings.context,
+        )
+
+    first = server(settings.remote_url, settings.remote_model, settings.remote_key)
+    if settings.remote_fallback_url is None:
+        return first
+    second = settings.remote_fallback_url, settings.remote_fallback_model, settings.remote_fallback_key
+    return Reserve(first, server(*second))
+
+
 def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
     """Choose and construct the engine. Only the room of the engine that was asked for is imported, and torch only with its own."""
     room = import_module(f"sekisho.serve.engines.{settings.engine}")
@@ -155,18 +180,7 @@ def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
         _only_in_tests()
         return cast(Backend, room.FakeEngine(name=release.name, context=settings.context))
     if settings.engine == "remote":
-        return cast(
-            Backend,
-            room.RemoteEngine(
-                settings.remote_url,
-                release.name,
-                model=settings.remote_model,
-                key=settings.remote_key,
-                decisions=settings.remote_decisions,
-                temperatures=release.temperatures if settings.remote_temperatures == "release" else {},
-                context=settings.context,
-            ),
-        )
+        return _remote(settings, release)
     common = {"context": settings.context, "threads": settings.threads, "device": settings.device}
     if settings.engine == "torch":
         digest = release.files["model/model.safetensors"]

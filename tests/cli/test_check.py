@@ -30,7 +30,8 @@ def test_settings_shows_every_value_and_its_source(cli, monkeypatch):
 def test_every_setting_is_a_flag(cli):
     for spec in TABLE:
         default = spec.value_of_default()
-        value = {"remote_url": "http://127.0.0.1:1"}.get(spec.name, "x") if default is None else str(default)
+        unset = "http://127.0.0.1:1" if spec.name.endswith("_url") else "x"
+        value = unset if default is None else str(default)
         shown = rows(cli("settings", "--" + spec.name.replace("_", "-"), value, "--json"))
         assert shown[spec.name]["source"] == "flag"
 

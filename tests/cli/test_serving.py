@@ -15,6 +15,7 @@ import pytest
 from sekisho.cli import remote
 from sekisho.core.errors import AccessError, EngineError, InputError, NotFoundError, SekishoError
 from sekisho.core.settings import load
+from sekisho.host import gpu as host_gpu
 
 from .conftest import ASKED, start
 from .test_check import free_port
@@ -136,3 +137,16 @@ def test_something_else_on_the_port_is_not_sekisho(tmp_path):
     finally:
         other.terminate()
         other.wait(timeout=30)
+
+
+@pytest.mark.parametrize("engine", ["llamacpp", "torch"])
+@pytest.mark.parametrize("command", ["serve", "up"])
+def test_a_gpu_that_is_absent_ends_the_start_with_78_before_anything_is_made(cli, tmp_path, command, engine):
+    gpu = host_gpu.PROBES[engine]()
+    if gpu:
+        pytest.skip("this machine has a GPU")
+    options = ("--home", str(tmp_path), "--engine", engine, "--device", "cuda", "--port", str(free_port()))
+    ended = cli(command, *options)
+    assert ended.code == 78
+    assert "sees no GPU" in ended.err
+    assert not list(tmp_path.glob("runs/*")) + list(tmp_path.glob("data/*"))

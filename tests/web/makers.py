@@ -87,11 +87,17 @@ def judge_over(
 
 
 @contextlib.contextmanager
-def live(home: House, judge: Judge, crowd: Crowd | None = None) -> Iterator[str]:
-    """A real uvicorn on a free loopback port, in a thread."""
+def live(home: House, judge: Judge, crowd: Crowd | None = None, start=None) -> Iterator[str]:
+    """A real uvicorn on a free loopback port, in a thread; `start` is awaited first, in its loop."""
     listener = bind("127.0.0.1", 0)
     server = uvicorn.Server(configured(create_app(home, judge), crowd or Crowd(1024)))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+
+    async def run() -> None:
+        if start is not None:
+            await start()
+        await server.serve(sockets=[listener])
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),), daemon=True)
     thread.start()
     until = time.monotonic() + 20
     while not server.started and time.monotonic() < until:

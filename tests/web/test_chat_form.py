@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -59,6 +60,19 @@ def test_messages_and_sampling_are_read():
     assert got.usage
 
 
+def test_forms_and_log_probabilities_are_read():
+    schema = {"type": "object", "properties": {"名": {"type": "string"}}}
+    asked = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": schema}}
+    assert json.loads(form(response_format=asked).sampling.json_schema) == schema
+    assert json.loads(form(response_format={"type": "json_object"}).sampling.json_schema) == {
+        "type": "object"
+    }
+    assert form(response_format={"type": "text"}).sampling.json_schema is None
+    assert form(logprobs=True).sampling.top_logprobs == 0
+    assert form(logprobs=True, top_logprobs=3).sampling.top_logprobs == 3
+    assert not form(logprobs=False, top_logprobs=0).sampling.whole
+
+
 def test_max_completion_tokens_wins_and_more_than_the_context_is_the_context():
     assert form(max_tokens=5, max_completion_tokens=6).sampling.max_tokens == 6
     assert form(max_tokens=4096).sampling.max_tokens == 1000
@@ -96,10 +110,12 @@ def test_what_changes_nothing_is_ignored(more):
         {"tools": [{"type": "function"}]},
         {"tool_choice": "required"},
         {"functions": [{}]},
-        {"response_format": {"type": "json_object"}},
+        {"response_format": {"type": "yaml"}},
+        {"response_format": "json"},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": []}}},
         {"response_format": {"type": "json_schema", "json_schema": {}}},
-        {"logprobs": True},
         {"logprobs": 0},
+        {"top_logprobs": 21, "logprobs": True},
         {"top_logprobs": 3},
         {"n": 2},
         {"n": True},

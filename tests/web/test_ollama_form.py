@@ -39,6 +39,12 @@ def test_nothing_asked_is_a_wish_for_the_model_which_is_there():
     assert read({"model": "m", "prompt": "", "keep_alive": -1}, generate=True).chat is None
 
 
+def test_a_form_of_the_answer_is_read():
+    assert read({**SAY, "format": "json"}).chat.sampling.json_schema == '{"type":"object"}'
+    assert read({**SAY, "format": {"type": "integer"}}).chat.sampling.json_schema == '{"type": "integer"}'
+    assert read({**SAY, "format": ""}).chat.sampling.json_schema is None
+
+
 @pytest.mark.parametrize("now", [0, 0.0, "0", "0s", "0m0s"])
 def test_the_model_is_not_unloaded(now):
     with pytest.raises(ConflictError, match="pinned"):
@@ -59,7 +65,8 @@ def test_the_model_is_not_unloaded(now):
         ({"options": []}, "options"),
         ({"keep_alive": "soon"}, "keep_alive"),
         ({"keep_alive": True}, "keep_alive"),
-        ({"format": "json"}, "format"),
+        ({"format": "yaml"}, "format"),
+        ({"format": 3}, "format"),
         ({"tools": [{}]}, "tools"),
         ({"think": True}, "think"),
         ({"adapter": "x"}, "adapter"),

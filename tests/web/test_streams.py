@@ -186,7 +186,7 @@ def test_a_stream_over_http_shows_its_stretches_with_the_judgement(client, house
 
 
 def test_the_last_piece_brings_what_was_held_back(house):
-    held = streams.Stretches(house.ledger, "jdg_x", STAMP)
+    held = streams.Stretches(house.ledger, "jdg_x", lambda by: STAMP)
 
     async def run() -> list[str]:
         first = await held.take(Piece(text="a"))

@@ -37,19 +37,41 @@ class Message(Frozen):
 
 
 class Sampling(Frozen):
-    """How text is drawn. `temperature` 0 is greedy; `seed` makes a run repeatable."""
+    """How text is drawn. `temperature` 0 is greedy; `seed` makes a run repeatable.
+
+    Attributes:
+        json_schema: a JSON schema as JSON text, which the text must fulfil; None for free text.
+        top_logprobs: how many alternatives each token comes with, 0 for the token's own log-probability alone; None for neither.
+    """
 
     max_tokens: int = 256
     temperature: float = 0.7
     top_p: float = 0.95
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+    top_logprobs: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the text cannot be taken up again in the middle: a schema is followed from its beginning, and log-probabilities are said once."""
+        return self.json_schema is not None or self.top_logprobs is not None
+
+
+class TokenLogprob(Frozen):
+    """A token that was written, and what might have been: natural-log probabilities before temperature and bias."""
+
+    token: str
+    logprob: float
+    utf8: tuple[int, ...]
+    top: tuple[tuple[str, float, tuple[int, ...]], ...] = ()
 
 
 class Piece(Frozen):
     """A piece of generated text. The last piece has `finish` set and carries the token counts.
 
-    `tokens` are the piece's own, when the text was begun in a way that lets it be taken up again (`Backend.generate`).
+    `tokens` are the piece's own, when the text was begun in a way that lets it be taken up again (`Backend.generate`). `by` is who wrote it, as in
+    `OptionScores`.
     """
 
     text: str
@@ -57,6 +79,8 @@ class Piece(Frozen):
     input_tokens: int = 0
     output_tokens: int = 0
     tokens: tuple[int, ...] = ()
+    by: tuple[str, str] | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Engine(Protocol):

@@ -75,10 +75,12 @@ class OptionScores(Frozen):
     Attributes:
         logprobs: natural-log probabilities over `Question.options`, same order; they sum to 1 after exp. Uncalibrated.
         input_tokens: tokens of the prompt that was scored.
+        by: engine and model digest of who answered, when an engine has several to ask; None for what it says of itself.
     """
 
     logprobs: tuple[float, ...]
     input_tokens: int
+    by: tuple[str, str] | None = None
 
 
 class Example(Frozen):

@@ -80,6 +80,19 @@ TABLE: tuple[Spec, ...] = (
         "What it divides logits by when it answers System One: the temperatures of the served release's own file, or nothing.",
     ),
     Spec(
+        "remote_fallback_url",
+        values.address,
+        None,
+        "Root of a second server, asked when the first one does not answer; none unless it is named.",
+    ),
+    Spec(
+        "remote_fallback_model",
+        values.optional,
+        None,
+        "Name of the model on the second server; none takes the only one it lists.",
+    ),
+    Spec("remote_fallback_key", values.optional, None, "Bearer token for the second server.", secret=True),
+    Spec(
         "weights",
         values.choice("f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"),
         "f16",

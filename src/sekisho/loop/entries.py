@@ -42,6 +42,7 @@ class Serving:
         threshold: least probability of ALLOW; above 1 nothing is allowed.
         certified: whether a valid certificate lets anything be allowed.
         users: requests that hold this snapshot.
+        release: digest of the release in force; empty where nothing was promoted. The stamp's is of the weights that answer, which need not be its.
     """
 
     engine: Engine
@@ -52,6 +53,7 @@ class Serving:
     scope: ScopeReader | None = None
     certified: Certified = field(default_factory=Certified)
     users: Users = field(default_factory=Users, compare=False)
+    release: str = ""
 
     def guards(self, request: str) -> tuple[str, ...]:
         """Reasons, found without the model, not to allow a request by itself: what serves is not certified, the text is unfamiliar."""
@@ -80,11 +82,16 @@ class Serving:
         p = calibrate(scores.logprobs, self.temperatures.get(question.type, 1.0))
         return dict(zip(question.keys, p, strict=True))
 
-    def stamp_for(self, task: str) -> Stamp:
-        """The stamp of a judgement; only the gate's calibration was fitted on the gate."""
-        if task == "gate":
-            return self.stamp
-        return self.stamp.model_copy(update={"calibration": "uncalibrated"})
+    def stamp_for(self, task: str, by: tuple[str, str] | None = None) -> Stamp:
+        """The stamp of a judgement; only the gate's calibration was fitted on the gate.
+
+        Args:
+            by: engine and model digest of who answered; None for what serves.
+        """
+        said = {} if by is None else {"engine": by[0], "model_digest": by[1]}
+        if task != "gate":
+            said["calibration"] = "uncalibrated"
+        return self.stamp.model_copy(update=said) if said else self.stamp
 
 
 @dataclass(frozen=True)
@@ -170,7 +177,8 @@ def question_entry(
     if gate.is_gate(asked.name, asked.question):
         reading = gate.read(probabilities, serving.threshold, serving.guards(state))
         record = gate_entry(serving, reading, [state], ("general", level), links)
-        return record.model_copy(update={"raw": raw_probabilities(asked.question, scores), "usage": usage})
+        raw, stamp = raw_probabilities(asked.question, scores), serving.stamp_for("gate", scores.by)
+        return record.model_copy(update={"raw": raw, "usage": usage, "stamp": stamp})
     answer = max(asked.question.keys, key=lambda k: probabilities[k])
     return Judgement(
         id=new_id("jdg"),
@@ -182,7 +190,7 @@ def question_entry(
         raw=raw_probabilities(asked.question, scores),
         answer=answer,
         decision=answer,
-        stamp=serving.stamp_for("question"),
+        stamp=serving.stamp_for("question", scores.by),
         links=dict(links),
         usage=usage,
     )

@@ -118,8 +118,10 @@ class Judge:
             record = gate_entry(serving, reading, requests, desk, links)
             usage: dict[str, float] = {"milliseconds": round(1000 * (time.monotonic() - start), 3)}
             if (found := scored.get(readings.index(reading))) is not None:
-                raw, usage["input_tokens"] = found
-                record = record.model_copy(update={"raw": raw})
+                raw, scores = found
+                usage["input_tokens"] = scores.input_tokens
+                stamp = serving.stamp_for("gate", scores.by)
+                record = record.model_copy(update={"raw": raw, "stamp": stamp})
             record = record.model_copy(update={"usage": usage})
             content = {"requests": list(requests), "contract": desk[0]}
             content |= {"level": desk[1]} if desk[1] else {}
@@ -127,13 +129,13 @@ class Judge:
 
     async def _read(
         self, serving: Serving, requests: Sequence[str], desk: Desk, lane: Lane, until: float
-    ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], int]]]:
-        """One reading a text, and the raw probabilities and token counts of those the engine answered.
+    ) -> tuple[list[Reading], dict[int, tuple[dict[str, float], OptionScores]]]:
+        """One reading a text, and the raw probabilities and scores of those the engine answered.
 
         Once the time is up, one ESCALATE stands for every text that is left: the engine has others to answer.
         """
         readings: list[Reading] = []
-        scored: dict[int, tuple[dict[str, float], int]] = {}
+        scored: dict[int, tuple[dict[str, float], OptionScores]] = {}
         for i, request in enumerate(requests):
             if i and time.monotonic() >= until:
                 readings.append(gate.unread(EngineTimeoutError.code))
@@ -150,7 +152,7 @@ class Judge:
             probabilities = serving.calibrated(question, scores)
             found = serving.guards(request)
             readings.append(gate.read(probabilities, serving.threshold, found))
-            scored[i] = (raw_probabilities(question, scores), scores.input_tokens)
+            scored[i] = (raw_probabilities(question, scores), scores)
         return readings, scored
 
     async def ask(

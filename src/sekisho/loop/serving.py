@@ -13,8 +13,10 @@ from pydantic import ValidationError
 
 from .. import metrics
 from ..core.canonical import new_id, utc_now
+from ..core.engine import EngineInfo
 from ..core.errors import ConflictError, SekishoError, ShelfError
 from ..core.records import Contract, Policy, Stamp
+from ..host.gpu import require_device
 from ..ledger import views
 from ..shelf import Release, read_release
 from ..tasks.policy import document_digest, policy_of
@@ -36,13 +38,21 @@ async def open_judge(parts: Parts) -> Judge:
     """Start what is promoted and return the judge over it.
 
     Raises:
+        DeviceError: when a GPU was asked for and is absent; nothing is read then, and nothing written.
         ConflictError: when nothing was ever promoted.
     """
+    require_asked_device(parts)
     record_documents(parts)
     serving = await start_serving(parts)
     settings = parts.settings
     batch = (settings.batch_deadline_seconds, settings.batch_queue)
     return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue, batch)
+
+
+def require_asked_device(parts: Parts) -> None:
+    """Raise DeviceError when the device that was asked for is absent. A far server has its own."""
+    if parts.settings.engine != "remote":
+        require_device(parts.settings.device, parts.settings.engine)
 
 
 def record_documents(parts: Parts) -> None:
@@ -83,12 +93,13 @@ async def start_serving(parts: Parts) -> Serving:
     shown = await asyncio.to_thread(certified, parts, release)
     return Serving(
         engine=engine,
-        stamp=stamp_of(parts, promotion.release, release, engine.info.engine),
+        stamp=stamp_of(parts, promotion.release, release, engine.info),
         policy=policy_of(parts.policy_document),
         temperatures=release.temperatures,
         threshold=max(release.threshold, shown.threshold),
         scope=scope,
         certified=shown,
+        release=promotion.release,
     )
 
 
@@ -99,17 +110,26 @@ def _scope(folder: Path) -> Scope:
         raise ShelfError(f"{folder / 'scope.json'} cannot be read: {e}.", "Bake again.") from e
 
 
-def stamp_of(parts: Parts, tagged: str, release: Release, engine: str) -> Stamp:
-    """The stamp every judgement of this release carries."""
+def stamp_of(parts: Parts, tagged: str, release: Release, info: EngineInfo) -> Stamp:
+    """The stamp every judgement of this release carries.
+
+    Of a model on another server nobody here has seen the weights: its digest is of its address and name, and no adapter is claimed.
+    """
+    far = info.device == "remote"
     return Stamp(
-        engine=engine,
+        engine=info.engine,
         model=release.name,
-        model_digest=tagged,
-        adapter_digest=release.adapter,
+        model_digest=info.model_digest if far else tagged,
+        adapter_digest=None if far else release.adapter,
         calibration=release.calibration,
         policy=document_digest(parts.policy_document),
         contract=document_digest(dict(parts.contract_documents)),
     )
+
+
+def _releases(serving: Serving) -> tuple[str, str]:
+    """What may name the release that serves; a judge that was not opened from a promotion has it in its stamp alone."""
+    return serving.release, serving.stamp.model_digest
 
 
 class PromotionWatch:
@@ -160,7 +180,7 @@ class PromotionWatch:
     async def look(self) -> bool:
         """Take up the latest promotion if it is another one; return whether it was."""
         promotion = await asyncio.to_thread(views.serving, self._parts.ledger)
-        if promotion is None or promotion.release == self._judge.serving.stamp.model_digest:
+        if promotion is None or promotion.release in _releases(self._judge.serving):
             self.problem = self._failed = None
             if promotion is not None:
                 await self._renew(promotion.release)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from .. import metrics
 from ..core.canonical import new_id, utc_now
-from ..core.engine import Piece
+from ..core.engine import Piece, TokenLogprob
 from ..core.records import Stamp, Stretch
 from ..ledger.store import Ledger
 
@@ -22,12 +23,13 @@ class Stretches:
 
     Args:
         gate: id of the judgement that lets the stream pass.
-        stamp: what writes it.
+        stamp: from who wrote a piece to its stamp.
     """
 
-    def __init__(self, ledger: Ledger, gate: str, stamp: Stamp) -> None:
+    def __init__(self, ledger: Ledger, gate: str, stamp: Callable[[tuple[str, str] | None], Stamp]) -> None:
         self._ledger, self._gate, self._stamp = ledger, gate, stamp
         self._held, self._kept, self._due = "", 0, 0.0
+        self._logprobs: tuple[TokenLogprob, ...] = ()
 
     async def take(self, piece: Piece) -> Piece | None:
         """Add a piece; return what may be released now, None while it is held back.
@@ -36,19 +38,24 @@ class Stretches:
             LedgerError: the stretch could not be made durable; nothing of it may be released.
         """
         self._held += piece.text
+        self._logprobs += piece.logprobs
         if not self._held or (time.monotonic() < self._due and len(self._held) < LENGTH):
             return None
         text, self._held = self._held, ""
         with metrics.LEDGER_SECONDS.time():
-            await asyncio.to_thread(self._append, text)
+            await asyncio.to_thread(self._append, text, self._stamp(piece.by))
         self._kept, self._due = self._kept + 1, time.monotonic() + SECONDS
-        return piece.model_copy(update={"text": text})
+        return self._told(piece, text)
 
     def close(self, last: Piece) -> Piece:
         """Return the last piece with what is still held back; the record that closes the stream must be durable by then."""
-        return last.model_copy(update={"text": self._held + last.text})
+        return self._told(last, self._held + last.text, last.logprobs)
 
-    def _append(self, text: str) -> None:
+    def _told(self, piece: Piece, text: str, more: tuple[TokenLogprob, ...] = ()) -> Piece:
+        told, self._logprobs = self._logprobs + more, ()
+        return piece.model_copy(update={"text": text, "logprobs": told})
+
+    def _append(self, text: str, stamp: Stamp) -> None:
         sealed = Ledger.seal({"answer": text})
         record = Stretch(
             id=new_id("str"),
@@ -56,6 +63,6 @@ class Stretches:
             judgement=self._gate,
             place=self._kept,
             content=sealed.digest,
-            stamp=self._stamp,
+            stamp=stamp,
         )
         self._ledger.append([record], [sealed])

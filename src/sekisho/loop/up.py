@@ -9,7 +9,7 @@ from ..ledger import views
 from .gather import data_folder, gather
 from .making import making
 from .parts import Parts
-from .serving import record_documents
+from .serving import record_documents, require_asked_device
 
 
 class UpResult(Frozen):
@@ -30,9 +30,11 @@ def up(parts: Parts, progress: Progress | None = None) -> UpResult:
     """Gather, finetune, prove, bake and promote, unless something is promoted. Killed on the way, it goes on with the step it was at.
 
     Raises:
+        DeviceError: when a GPU was asked for and is absent; nothing is made then.
         ConflictError: when another process is making something in the same home.
         ProofError: when the first proof does not pass; nothing is promoted then.
     """
+    require_asked_device(parts)
     return _promoted(parts) or _from_nothing(parts, progress or Quiet())
 
 

@@ -61,7 +61,7 @@ class Writer:
             EngineError, LedgerError: what was written until then is recorded as interrupted.
         """
         text, last = "", Piece(text="")
-        stretches = Stretches(self._ledger, judgement.id, serving.stamp_for("chat"))
+        stretches = Stretches(self._ledger, judgement.id, lambda by: serving.stamp_for("chat", by))
         with held[0], held[1]:
             pieces = serving.lane(asked.lane).generate(asked.messages, asked.sampling, timeout=asked.seconds)
             try:
@@ -89,7 +89,7 @@ class Writer:
             at=utc_now(),
             task="chat",
             decision="released" if last.finish else "interrupted",
-            stamp=serving.stamp_for("chat"),
+            stamp=serving.stamp_for("chat", last.by),
             links={"gate": judgement.id},
             usage=_counted(last),
         )

@@ -35,6 +35,15 @@ class LaneMetrics:
         """A request gave its first text or its scores, so many seconds after it came."""
         metrics.LANE_FIRST_SECONDS.labels(lane).observe(seconds)
 
+    def read(self, lane: Lane, tokens: int, seconds: float) -> None:
+        """A prompt, or the prompts of some questions, were read in so many seconds."""
+        if tokens and seconds > 0:
+            metrics.LANE_PROMPT_RATE.labels(lane).observe(tokens / seconds)
+
+    def wrote(self, lane: Lane, rate: float) -> None:
+        """A text was written at so many tokens a second."""
+        metrics.LANE_DECODE_RATE.labels(lane).observe(rate)
+
     def ended(self, lane: Lane, input_tokens: int, output_tokens: int) -> None:
         """A request has all it asked for."""
         metrics.LANE_PROMPT_TOKENS.labels(lane).inc(input_tokens)

@@ -24,6 +24,7 @@ from .lane_metrics import LaneMetrics
 from .lane_view import LaneView
 from .rules import Action, Refuse, Rules, Start, Stop
 from .schedule import Schedule
+from .speed import Speed, Stopwatch
 
 _TRIES = 4
 """Times a BE request is begun when the engine breaks under it; RT fails at once, as somebody waits."""
@@ -47,6 +48,7 @@ class Lanes:
         self._alarm: asyncio.TimerHandle | None = None
         self._stopped = False
         self._metrics = LaneMetrics(self._schedule)
+        self._speed = Speed()
 
     @property
     def info(self) -> EngineInfo:
@@ -57,6 +59,7 @@ class Lanes:
         """Start the engine; ready when it is warm."""
         self._stopped = False
         await self.engine.start()
+        self._speed.warmed(getattr(self.engine, "warm_rate", None))
 
     async def stop(self) -> None:
         """Stop the engine. Requests in the lanes fail with EngineError."""
@@ -70,6 +73,11 @@ class Lanes:
     async def healthy(self) -> bool:
         """Whether the engine would answer now."""
         return await self.engine.healthy()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong though it answers: it has become much slower than it was after its start."""
+        return self._speed.problem
 
     def lane(self, lane: Lane) -> Engine:
         """The engine as one of the lanes has it."""
@@ -92,7 +100,10 @@ class Lanes:
         async def run(job: Job, slot: int) -> None:
             while len(done) < len(questions):
                 some = questions[len(done) : len(done) + 1] if lane == "be" else questions
-                done.extend(await self.engine.ask(state, some, job.seconds_left(), slot))
+                began = self._now()
+                new = await self.engine.ask(state, some, job.seconds_left(), slot)
+                done.extend(new)
+                self._metrics.read(lane, sum(s.input_tokens for s in new), self._now() - began)
                 self._progressed(job)
             job.done = True
             self._metrics.ended(lane, sum(s.input_tokens for s in done), 0)
@@ -107,23 +118,38 @@ class Lanes:
     async def generate(
         self, messages: Sequence[Message], sampling: Sampling, timeout: float, lane: Lane = "rt"
     ) -> AsyncIterator[Piece]:
-        """As `Engine.generate`. In the BE lane the text makes room for RT and goes on later, from its tokens.
+        """As `Engine.generate`. In the BE lane the text makes room for RT and goes on later, from its tokens; one that can only be written
+        whole is begun again, and leaves when it is done.
 
         Raises:
             OverloadedError: when the lane's queue is full.
         """
 
         async def run(job: Job, slot: int) -> None:
-            written = list(job.tokens) if lane == "be" else None
+            written = list(job.tokens) if lane == "be" and not sampling.whole else None
+            held: list[Piece] = []
             pieces = self.engine.generate(messages, sampling, job.seconds_left(), slot, written)
-            async with aclosing(pieces) as text:  # type: ignore[type-var]
-                async for piece in text:
-                    job.tokens += piece.tokens
-                    if piece.text or piece.finish:
-                        job.out.put_nowait(piece.model_copy(update={"tokens": ()}))
-                    job.done = piece.finish is not None
-                    self._progressed(job)
+            watch = Stopwatch(self._now())
+            try:
+                async with aclosing(pieces) as text:  # type: ignore[type-var]
+                    async for piece in text:
+                        job.tokens += piece.tokens
+                        watch.piece(self._now(), piece.output_tokens or len(job.tokens) or 1)
+                        if piece.text or piece.finish:
+                            held.append(piece.model_copy(update={"tokens": ()}))
+                        job.done = piece.finish is not None
+                        if lane == "be" and sampling.whole and not job.done:
+                            continue
+                        while held:
+                            job.out.put_nowait(held.pop(0))
+                        self._progressed(job)
+            finally:
+                if (rate := watch.rate) is not None:
+                    self._speed.note(rate)
+                    self._metrics.wrote(lane, rate)
             self._metrics.ended(lane, piece.input_tokens, piece.output_tokens)
+            if lane == "rt" and watch.first is not None:
+                self._metrics.read(lane, piece.input_tokens, watch.first - watch.began)
 
         async with aclosing(self._through(lane, timeout, run)) as pieces:
             async for piece in pieces:

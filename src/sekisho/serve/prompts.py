@@ -9,6 +9,8 @@ from ..core.errors import InputError, TooLargeError
 from ..core.prompt import chat_parts, decision_parts, split_special
 from ..core.question import MAX_OPTIONS, Question
 
+MOST_LOGPROBS = 20
+"""Alternatives a token may come with, as OpenAI has it."""
 SMALLEST = Question.model_validate(
     {"type": "noul", "instructions": "Is this a test?", "options": [{"key": "true"}, {"key": "false"}]}
 )
@@ -78,6 +80,18 @@ def require_sampling(sampling: Sampling) -> None:
         raise InputError(f"top_p is {sampling.top_p}.", "Give a number above 0, at most 1.")
     if any(not s for s in sampling.stop):
         raise InputError("A stop text is empty.", "Leave it out.")
+    if sampling.top_logprobs is not None and not 0 <= sampling.top_logprobs <= MOST_LOGPROBS:
+        raise InputError(f"top_logprobs is {sampling.top_logprobs}.", f"Give 0 to {MOST_LOGPROBS}.")
+
+
+def require_plain(sampling: Sampling, engine: str) -> None:
+    """Raise InputError for a schema or log-probabilities, with which this engine does not write."""
+    if sampling.whole:
+        raise InputError(
+            f"The {engine} engine writes neither by a schema nor with log-probabilities.",
+            "Leave them out, or serve with llamacpp.",
+            ("body", "logprobs" if sampling.json_schema is None else "response_format"),
+        )
 
 
 def require_labels(labels: int, question: Question) -> None:

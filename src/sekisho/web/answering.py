@@ -35,11 +35,12 @@ async def _first(pieces: AsyncGenerator[Piece]) -> Piece:
 
 
 async def whole(chat: Chat) -> tuple[str, Piece | None]:
-    """The whole text, and the last piece when a model wrote it."""
+    """The whole text, and when a model wrote it the last piece, with the log-probabilities of all of them."""
     if chat.pieces is None:
         return chat.text or "", None
     pieces = [piece async for piece in chat.pieces]
-    return "".join(p.text for p in pieces), pieces[-1]
+    logprobs = tuple(token for piece in pieces for token in piece.logprobs)
+    return "".join(p.text for p in pieces), pieces[-1].model_copy(update={"logprobs": logprobs})
 
 
 async def with_first(first: asyncio.Task[Piece], rest: AsyncGenerator[Piece]) -> AsyncGenerator[Piece]:

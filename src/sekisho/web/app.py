@@ -26,6 +26,7 @@ from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
 from . import (
+    completions_api,
     decisions_api,
     errors,
     escalations_api,
@@ -99,6 +100,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         systemone_api,
         decisions_api,
         openai_api,
+        completions_api,
         ollama_api,
         summaries_api,
         judgements,

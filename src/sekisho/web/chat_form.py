@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,9 +37,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "functions": ([],),
     "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "logit_bias": ({},),
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
@@ -46,7 +44,8 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields that are understood only at the values that mean "as usual"."""
 _SAMPLING = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop")
-_READ = frozenset(("model", "messages", "stream", "stream_options", *_SAMPLING))
+_SHAPE = ("response_format", "logprobs", "top_logprobs")
+_READ = frozenset(("model", "messages", "stream", "stream_options", *_SAMPLING, *_SHAPE))
 _CONTRACT = "x_contract"
 _IN_MESSAGE = frozenset(("tool_calls", "function_call", "audio", "refusal", "tool_call_id"))
 _STOPS = 4
@@ -168,7 +167,38 @@ def _sampling(given: Mapping[str, Any], context: int) -> Sampling:
         top_p=_field(given, "top_p", _number(1e-6, 1), "a number above 0, at most 1", usual.top_p),
         seed=_field(given, "seed", _whole(-(1 << 63), (1 << 63) - 1), "a 64-bit whole number", None),
         stop=_stop(given.get("stop")),
+        json_schema=_schema(given.get("response_format", {"type": "text"})),
+        top_logprobs=_logprobs(given),
     )
+
+
+def _schema(form: Any) -> str | None:
+    """The JSON schema an answer must fulfil, as JSON text; None for free text. Whether an engine can hold to it, it says itself."""
+    loc = ("body", "response_format")
+    sort = form.get("type") if isinstance(form, dict) else None
+    if sort == "text":
+        return None
+    if sort == "json_object":
+        return '{"type":"object"}'
+    schema = (
+        form["json_schema"].get("schema")
+        if sort == "json_schema" and _is_object(form.get("json_schema"))
+        else None
+    )
+    if not _is_object(schema):
+        raise InputError(
+            "`response_format` is none of text, json_object and json_schema with a `schema`.", "", loc
+        )
+    return json.dumps(schema, ensure_ascii=False)
+
+
+def _logprobs(given: Mapping[str, Any]) -> int | None:
+    """How many alternatives each token comes with; None when no log-probabilities were asked for."""
+    wanted = _field(given, "logprobs", _is_bool, "true or false", False)
+    top = _field(given, "top_logprobs", _whole(0, 20), "a whole number from 0 to 20", 0)
+    if top and not wanted:
+        raise InputError("`top_logprobs` needs `logprobs`.", "Set it to true.", ("body", "top_logprobs"))
+    return int(top) if wanted else None
 
 
 def _stop(value: Any) -> tuple[str, ...]:

@@ -56,7 +56,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 _IDLE = frozenset(("repeat_last_n", "mirostat_tau", "mirostat_eta"))
 """Options that only say more about one that is off."""
 _OFF: Mapping[str, tuple[Any, ...]] = {
-    "format": ("",),
     "tools": ([],),
     "think": (False,),
     "logprobs": (False,),
@@ -70,7 +69,7 @@ _OFF: Mapping[str, tuple[Any, ...]] = {
     "shift": (False, True),
 }
 """Fields that are understood only at the values that mean "as usual". A prompt that is too long is refused, whatever `truncate` and `shift` say."""
-_SHARED = frozenset(("model", "stream", "options", "keep_alive", "x_contract", *_OFF))
+_SHARED = frozenset(("model", "stream", "options", "keep_alive", "x_contract", "format", *_OFF))
 _MESSAGE = frozenset(("role", "content"))
 _MESSAGE_OFF: Mapping[str, tuple[Any, ...]] = {
     "images": ([],),
@@ -121,8 +120,20 @@ def read_ollama(body: Mapping[str, Any], context: int, generate: bool) -> Ollama
             raise ConflictError("The model is pinned and is not unloaded.", "Stop the server instead.")
         return OllamaForm(given["model"], stream, None)
     shared: dict[str, Any] = {k: given[k] for k in ("model", "x_contract") if k in given}
-    chat = read_chat({**shared, "stream": stream, "messages": messages, **sampling}, context)
+    form = _format(given.get("format", ""))
+    chat = read_chat({**shared, "stream": stream, "messages": messages, **sampling, **form}, context)
     return OllamaForm(given["model"], stream, chat)
+
+
+def _format(value: Any) -> dict[str, Any]:
+    """A form of the answer in OpenAI's words: nothing, `json`, or a schema."""
+    if value == "":
+        return {}
+    if value == "json":
+        return {"response_format": {"type": "json_object"}}
+    if not isinstance(value, dict):
+        raise InputError("`format` is neither `json` nor a JSON schema.", "", ("body", "format"))
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": value}}}
 
 
 def _only(

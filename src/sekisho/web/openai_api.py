@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -99,7 +99,7 @@ class Answer:
 
     def __init__(self, judgement: Judgement) -> None:
         self._judgement = judgement
-        self._shared = {
+        self.shared = {
             "id": f"chatcmpl-{judgement.id}",
             "created": int(time.time()),
             "model": judgement.stamp.model,
@@ -109,21 +109,31 @@ class Answer:
     def whole(self, text: str, last: Piece | None) -> dict[str, Any]:
         """A completion in one piece. `last` is None when the policy answered."""
         message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish(last)}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": told_logprobs(last),
+            "finish_reason": self.finish(last),
+        }
         return {
-            **self._shared,
+            **self.shared,
             "object": "chat.completion",
             "choices": [choice],
-            "usage": self.usage(last),
+            **self.counted(last),
             "x_sekisho": self.verdict(),
         }
 
-    def chunk(self, delta: dict[str, Any] | None, finish: str | None = None, **more: Any) -> dict[str, Any]:
-        """A chunk of a stream; without delta it has no choices."""
-        choices = (
-            [] if delta is None else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
-        )
-        return {**self._shared, "object": "chat.completion.chunk", "choices": choices, **more}
+    def chunk(
+        self,
+        delta: dict[str, Any] | None,
+        finish: str | None = None,
+        piece: Piece | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """A chunk of a stream; without delta it has no choices. `piece` brings log-probabilities."""
+        choice = {"index": 0, "delta": delta, "logprobs": told_logprobs(piece), "finish_reason": finish}
+        choices = [] if delta is None else [choice]
+        return {**self.shared, "object": "chat.completion.chunk", "choices": choices, **more}
 
     def finish(self, last: Piece | None) -> str | None:
         """Why the answer ended."""
@@ -137,9 +147,29 @@ class Answer:
         read, written = int(asked), last.output_tokens if last else 0
         return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
 
+    def counted(self, last: Piece | None) -> dict[str, Any]:
+        """`usage`, or nothing when it is not known: OpenAI's document has no null there."""
+        usage = self.usage(last)
+        return {} if usage is None else {"usage": usage}
+
     def verdict(self) -> dict[str, Any]:
         """The gate's judgement, for programs."""
         return verdict_of(self._judgement)
+
+
+def told_logprobs(piece: Piece | None) -> dict[str, Any] | None:
+    """A piece's tokens with their log-probabilities, in OpenAI's form; None when there are none."""
+    if piece is None or not piece.logprobs:
+        return None
+
+    def told(token: str, logprob: float, utf8: Sequence[int]) -> dict[str, Any]:
+        return {"token": token, "logprob": logprob, "bytes": list(utf8)}
+
+    content = [
+        {**told(t.token, t.logprob, t.utf8), "top_logprobs": [told(*other) for other in t.top]}
+        for t in piece.logprobs
+    ]
+    return {"content": content, "refusal": None}
 
 
 def verdict_of(judgement: Judgement) -> dict[str, Any]:
@@ -162,23 +192,26 @@ async def _events(
     """The stream of a completion. An error in the middle becomes an event, and no [DONE] follows it."""
     extra = {"usage": None} if form.usage else {}
     try:
-        yield _event(answer.chunk({"role": "assistant", "content": ""}, x_sekisho=answer.verdict(), **extra))
+        yield event_of(
+            answer.chunk({"role": "assistant", "content": ""}, x_sekisho=answer.verdict(), **extra)
+        )
         last: Piece | None = None
         if chat.pieces is None or first is None:
-            yield _event(answer.chunk({"content": chat.text}, **extra))
+            yield event_of(answer.chunk({"content": chat.text}, **extra))
         else:
             async for last in answering.with_first(first, chat.pieces):
-                if last.text:
-                    yield _event(answer.chunk({"content": last.text}, **extra))
-        yield _event(answer.chunk({}, answer.finish(last), **extra))
+                if last.text or last.logprobs:
+                    yield event_of(answer.chunk({"content": last.text}, piece=last, **extra))
+        yield event_of(answer.chunk({}, answer.finish(last), **extra))
         if form.usage:
-            yield _event(answer.chunk(None, usage=answer.usage(last)))
+            yield event_of(answer.chunk(None, usage=answer.usage(last)))
         yield b"data: [DONE]\n\n"
     except SekishoError as e:
-        yield _event(errors.event(e))
+        yield event_of(errors.event(e))
     finally:
         await answering.close(chat, first)
 
 
-def _event(value: dict[str, Any]) -> bytes:
+def event_of(value: dict[str, Any]) -> bytes:
+    """A server-sent event."""
     return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8") + b"\n\n"

@@ -77,7 +77,7 @@ class SystemOneAnswer(Open):
 
 
 class ChatRequest(Open):
-    """A conversation. What this version does not do (tools, images, log-probabilities, JSON schema) is refused with 422."""
+    """A conversation. What this version does not do (tools, images) is refused with 422, as is a schema or log-probabilities where the engine does neither."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -89,6 +89,9 @@ class ChatRequest(Open):
     top_p: float | None = None
     seed: int | None = None
     stop: str | list[str] | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
     x_contract: str | None = Field(None, description="Identity contract under which the gate judges.")
 
 
@@ -113,7 +116,7 @@ class ChatAnswer(Open):
     created: int
     model: str
     choices: list[dict[str, Any]]
-    usage: dict[str, int] | None
+    usage: dict[str, int] | None = None
     x_sekisho: Verdict
 
 

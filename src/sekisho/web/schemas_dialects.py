@@ -1,4 +1,4 @@
-"""The forms of decisions, summaries and Ollama's routes, as the OpenAPI document shows them."""
+"""The forms of completions, decisions, summaries and Ollama's routes, as the OpenAPI document shows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ..core.question import Frozen
-from .schemas import Open, Verdict
+from .schemas import ChatAnswer, Open, Verdict
 
 
 class DecisionsRequest(Open):
@@ -95,3 +95,22 @@ class OllamaShow(Open):
     """What is known of the model; asked by its name."""
 
     model: str
+
+
+class CompletionRequest(Open):
+    """A prompt. It is answered as one turn of a user; `logprobs` says how many alternatives, at most 5."""
+
+    model: str
+    prompt: str | list[str]
+    stream: bool = False
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    logprobs: int | None = None
+    x_contract: str | None = None
+
+
+class CompletionAnswer(ChatAnswer):
+    """A completion in OpenAI's older form, with the gate's judgement."""

@@ -15,6 +15,7 @@ ROUTES: Mapping[str, frozenset[str]] = {
     "POST /v1/systemone": frozenset({"judge"}),
     "POST /v1/decisions": frozenset({"judge"}),
     "POST /v1/chat/completions": frozenset({"judge"}),
+    "POST /v1/completions": frozenset({"judge"}),
     "POST /v1/summaries": frozenset({"judge"}),
     "POST /api/chat": frozenset({"judge"}),
     "POST /api/generate": frozenset({"judge"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from ...core.engine import Sampling
 
 _BIAS = 100.0
 """Lifts the labels over every other token; logits of language models lie far closer together."""
+_TIGHT = {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"}
 LARGEST_SEED = 0xFFFFFFFF
 """llama.cpp reads this seed as "random"."""
 
@@ -62,7 +64,18 @@ def completion(
         "cache_prompt": True,
         "id_slot": _number(slot),
         "stream": True,
+        **_asked_for(sampling),
     }
+
+
+def _asked_for(sampling: Sampling) -> dict[str, Any]:
+    """A schema, and log-probabilities. Blanks between the parts of JSON are left out: a model can fill its tokens with them."""
+    found: dict[str, Any] = {}
+    if sampling.json_schema is not None:
+        found["json_schema"] = {"x-guidance": _TIGHT, **json.loads(sampling.json_schema)}
+    if sampling.top_logprobs is not None:
+        found["n_probs"] = max(1, sampling.top_logprobs)
+    return found
 
 
 def _number(slot: int | None) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ... import metrics
+
 SLICE = 64
 """Tokens of a prompt read at a time where a text may have to make room, until the engine's speed is known: a prefill cannot be interrupted."""
 _SMALLEST, _LARGEST = 32, 512
@@ -12,9 +14,14 @@ _SECONDS = 0.02
 
 
 class Caches:
-    """Token ids by slot."""
+    """Token ids by slot.
 
-    def __init__(self) -> None:
+    Args:
+        room: tokens that all slots together have room for.
+    """
+
+    def __init__(self, room: int = 0) -> None:
+        metrics.KV_CAPACITY.set(room)
         self._seen: dict[int, list[int]] = {}
         self._size = float(SLICE)
 
@@ -29,11 +36,16 @@ class Caches:
             self._seen.clear()
         else:
             self._seen[slot] = list(tokens)
+        self._show()
 
     def grow(self, slot: int | None, tokens: Sequence[int]) -> None:
         """A slot has written `tokens`."""
         if slot in self._seen:
             self._seen[slot] += tokens
+            self._show()
+
+    def _show(self) -> None:
+        metrics.KV_TOKENS.set(sum(map(len, self._seen.values())))
 
     def slices(self, slot: int, tokens: Sequence[int]) -> Iterator[list[int]]:
         """Beginnings of `tokens`, each a slice longer than what the slot knows already; the last slice is left to the request itself.

@@ -104,6 +104,7 @@ class FakeEngine:
         """Write the script's text, piece by piece; a token is one character, and its code point is its id."""
         self._require_up()
         prompts.require_sampling(sampling)
+        prompts.require_plain(sampling, "fake")
         size = self._require_fit(prompts.chat_pieces(messages, _IDS))
         limit = min(sampling.max_tokens, self._info.context - size)
         whole = self._text(messages)

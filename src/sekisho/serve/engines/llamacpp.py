@@ -23,14 +23,19 @@ from .. import prompts
 from ..deadline import by, deadline_in
 from ..gguf_header import read_header
 from ..rules import KEPT
+from ..speed import rate_of
 from ..vocabulary import Vocabulary
 from . import bodies, wire
 from .caches import Caches
+from .exchange import BrokenError
+from .process import KvType, Launch
 from .stretches import stretches
-from .supervisor import KvType, Launch, Supervisor
+from .supervisor import Supervisor
 
 _SHORT = 30.0
 """Seconds for calls that carry no deadline of their own."""
+_WARM = Sampling(max_tokens=24, temperature=0)
+"""How the text is written that tells an engine's speed."""
 
 
 class LlamaCppEngine:
@@ -78,7 +83,9 @@ class LlamaCppEngine:
         self._special: dict[str, int] = {}
         self._labels: list[int] = []
         self._vocabulary: Vocabulary | None = None
-        self._caches = Caches()
+        self._caches = Caches(context * self._launch.slots)
+        self.warm_rate: float | None = None
+        """Tokens a second of the text that was written at the start, alone; None before it."""
 
     @property
     def info(self) -> EngineInfo:
@@ -95,7 +102,7 @@ class LlamaCppEngine:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the child; None while there is none."""
+        """Process id of the child; None without one."""
         return self._supervisor.pid
 
     async def start(self) -> None:
@@ -109,6 +116,7 @@ class LlamaCppEngine:
             self._special = {text: await self._special_id(text) for text in SPECIAL}
             self._labels = await self._label_ids()
             await self.ask("", [prompts.SMALLEST], _SHORT)
+            self.warm_rate = await rate_of(self.generate([], _WARM, _SHORT))
         except BaseException:
             await self.stop()
             raise
@@ -174,7 +182,9 @@ class LlamaCppEngine:
                     yield wire.last_piece(event, len(prompt))
                     return
                 if event["content"]:
-                    yield Piece(text=event["content"])
+                    yield Piece(
+                        text=event["content"], logprobs=wire.token_logprobs(event, sampling.top_logprobs)
+                    )
         raise EngineError("llama.cpp ended the text without a word.", "Try again.")
 
     def _resumable(
@@ -287,8 +297,6 @@ class LlamaCppEngine:
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Post and read JSON; once more when a connection broke and the child still lives, as nothing here has effects."""
         try:
-            return wire.read(await self._supervisor.client.post(path, json=body))
-        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            return wire.read(await wire.spoken(self._supervisor.client.post(path, json=body)))
-        except httpx.HTTPError as e:
-            raise wire.broken(e) from e
+            return wire.read(await self._supervisor.exchange.post(path, body))
+        except BrokenError:
+            return wire.read(await self._supervisor.exchange.post(path, body))

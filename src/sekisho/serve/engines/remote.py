@@ -6,13 +6,14 @@ What the server can do is found out once, at the start, and said in the engine's
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
 from ...core.canonical import digest_json, digest_text
-from ...core.engine import EngineInfo, Message, Piece, Sampling
+from ...core.engine import EngineInfo, Message, Piece, Sampling, TokenLogprob
 from ...core.errors import EngineError, SekishoError
 from ...core.question import OptionScores, Question, QuestionType
 from .. import prompts
@@ -155,7 +156,11 @@ class RemoteEngine:
                 _require_same(text, known)
                 if len(text) > before:
                     new = text[before:]
-                    yield Piece(text=new, tokens=() if written is None else tuple(map(ord, new)))
+                    yield Piece(
+                        text=new,
+                        tokens=() if written is None else tuple(map(ord, new)),
+                        logprobs=_tokens(event, sampling),
+                    )
         if finish not in ("stop", "length"):
             raise EngineError("The far server ended the text without a word.", "Try again.")
         yield Piece(
@@ -182,6 +187,7 @@ class RemoteEngine:
             "stop": list(sampling.stop) or None,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **_asked_for(sampling),
         }
         return {k: v for k, v in body.items() if v is not None}
 
@@ -234,6 +240,39 @@ class RemoteEngine:
             f"{self._url} gives no probabilities of options.{said}",
             "Serve a model that does, or set `remote_decisions` to choice and lose them.",
         )
+
+
+def _asked_for(sampling: Sampling) -> dict[str, Any]:
+    """A schema and log-probabilities, in OpenAI's words."""
+    found: dict[str, Any] = {}
+    if sampling.json_schema is not None:
+        schema = {"name": "answer", "schema": json.loads(sampling.json_schema)}
+        found["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if sampling.top_logprobs is not None:
+        found |= {"logprobs": True, "top_logprobs": sampling.top_logprobs}
+    return found
+
+
+def _tokens(event: Mapping[str, Any], sampling: Sampling) -> tuple[TokenLogprob, ...]:
+    """Tokens of an event with their log-probabilities. Raises EngineError when they were asked for and are not there."""
+    if sampling.top_logprobs is None:
+        return ()
+    try:
+        return tuple(
+            TokenLogprob(
+                token=t["token"],
+                logprob=t["logprob"],
+                utf8=_utf8(t),
+                top=tuple((o["token"], o["logprob"], _utf8(o)) for o in t.get("top_logprobs") or ()),
+            )
+            for t in event["choices"][0]["logprobs"]["content"]
+        )
+    except (KeyError, IndexError, TypeError):
+        raise EngineError("The far server gave no log-probabilities.", "Ask without them.") from None
+
+
+def _utf8(token: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(token["token"].encode("utf-8") if token.get("bytes") is None else token["bytes"])
 
 
 def _said(event: Mapping[str, Any], finish: str) -> tuple[str, str]:

@@ -6,12 +6,12 @@ import json
 import math
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
 from ...core.canonical import digest_file
-from ...core.engine import Piece
+from ...core.engine import Piece, TokenLogprob
 from ...core.errors import EngineError, TooLargeError
 from ..deadline import by
 from ..scoring import log_softmax
@@ -46,14 +46,28 @@ def broken(error: httpx.HTTPError) -> EngineError:
     )
 
 
-def read(response: httpx.Response) -> dict[str, Any]:
+class Answered(Protocol):
+    """A whole answer."""
+
+    @property
+    def status_code(self) -> int:
+        """HTTP's."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """The body."""
+        ...
+
+
+def read(response: Answered) -> dict[str, Any]:
     """The JSON object of a good answer. Raises EngineError or TooLargeError otherwise."""
     if response.status_code != 200:
         raise refusal(response)
     return json_object(response.text)
 
 
-def refusal(response: httpx.Response) -> EngineError | TooLargeError:
+def refusal(response: Answered) -> EngineError | TooLargeError:
     """What a status other than 200 means."""
     if "exceed_context_size_error" in response.text:
         return TooLargeError("The prompt does not fit the context.", "Shorten it, or raise `context`.")
@@ -95,6 +109,28 @@ def event(line: str) -> dict[str, Any]:
     if line.startswith("error:") or "error" in event or not isinstance(event.get("content"), str):
         raise EngineError(f"llama.cpp broke off: {line[:200]}", "Try again.")
     return event
+
+
+def token_logprobs(event: dict[str, Any], top: int | None) -> tuple[TokenLogprob, ...]:
+    """The tokens of an event with their log-probabilities; none unless they were asked for.
+
+    Raises:
+        EngineError: when they were, and are not there.
+    """
+    if top is None:
+        return ()
+    try:
+        return tuple(
+            TokenLogprob(
+                token=e["token"],
+                logprob=e["logprob"],
+                utf8=tuple(e["bytes"]),
+                top=tuple((t["token"], t["logprob"], tuple(t["bytes"])) for t in e["top_logprobs"][:top]),
+            )
+            for e in event["completion_probabilities"]
+        )
+    except (KeyError, TypeError, ValueError):
+        raise EngineError("llama.cpp gave no log-probabilities.", "Try again without them.") from None
 
 
 def last_piece(event: dict[str, Any], input_tokens: int) -> Piece:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sekisho.serve.engines.exchange import BrokenError, Exchange
+
+
+def told(body: str, *heads: str) -> bytes:
+    raw = body.encode()
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(raw)}", *heads, "", ""]
+    return "\r\n".join(lines).encode() + raw
+
+
+def run(answers, work):
+    """A server that gives these bytes to one request after another; what `work` returns, and how many connections came."""
+
+    async def main():
+        connections, gone, left = 0, asyncio.Event(), iter(answers)
+
+        async def serve(reader, writer):
+            nonlocal connections
+            connections += 1
+            try:
+                while True:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                    length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
+                    await reader.readexactly(length)
+                    answer = next(left)
+                    if answer is None:
+                        await reader.read()
+                        break
+                    writer.write(answer)
+                    if b"close" in answer:
+                        break
+            except (asyncio.IncompleteReadError, ConnectionError, StopIteration, RuntimeError):
+                pass
+            finally:
+                gone.set()
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        exchange = Exchange(f"http://127.0.0.1:{port}", "k")
+        try:
+            return await work(exchange, gone), connections
+        finally:
+            exchange.close()
+            server.close()
+
+    return asyncio.run(main())
+
+
+def test_one_connection_serves_one_exchange_after_another():
+    async def work(exchange, gone):
+        return [(await exchange.post("/x", {"n": i})).text for i in range(3)]
+
+    assert run([told('{"a":"あ"}'), told("{}"), told("[]")], work) == (['{"a":"あ"}', "{}", "[]"], 1)
+
+
+def test_those_at_once_have_one_each():
+    async def work(exchange, gone):
+        return len(await asyncio.gather(*(exchange.post("/x", {}) for _ in range(3))))
+
+    assert run([told("{}")] * 3, work) == (3, 3)
+
+
+def test_a_connection_that_will_be_closed_is_not_used_again():
+    async def work(exchange, gone):
+        return [(await exchange.post("/x", {})).status_code for _ in range(2)]
+
+    assert run([told("{}", "Connection: close"), told("{}")], work) == ([200, 200], 2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n{",
+        b"nonsense\r\n\r\nclose",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: close\r\n\r\n\xff\xfe",
+    ],
+)
+def test_what_is_no_whole_answer_is_a_broken_connection(answer):
+    async def work(exchange, gone):
+        with pytest.raises(BrokenError):
+            await exchange.post("/x", {})
+
+    run([answer], work)
+
+
+def test_nobody_there_is_a_broken_connection():
+    with pytest.raises(BrokenError, match="no connection"):
+        asyncio.run(Exchange("http://127.0.0.1:9", "k").post("/x", {}))
+
+
+def test_a_cancelled_exchange_drops_its_connection():
+    async def work(exchange, gone):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await exchange.post("/x", {})
+        await asyncio.wait_for(gone.wait(), 5)
+        return True
+
+    assert run([None], work)[0]
