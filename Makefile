@@ -31,12 +31,13 @@ report: setup ## The whole report card, as a page and as JSON.
 bench: setup ## The benchmarks behind every figure in the documents.
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
-soak: setup ## Ten thousand histories of the lanes; a real `transformers serve`; 100,000 requests that try to load something; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server.
+soak: setup ## Ten thousand histories of the lanes; a real `transformers serve`; 100,000 requests that try to load something; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server; thirty of a training.
 	@SOAK_HISTORIES=10000 $(BIN)/pytest --timeout 7200 tests/serve/test_schedule.py tests/serve/test_lanes.py
 	@FAR_TRANSFORMERS=1 $(BIN)/pytest tests/serve/test_remote.py
 	@$(BIN)/python benchmarks/pinned.py 100000
 	@SOAK_LEDGER_KILLS=1000 $(BIN)/pytest --timeout 7200 tests/ledger/test_processes.py
 	@SOAK_KILLS=50 $(BIN)/pytest --timeout 3600 tests/e2e/test_kill.py
+	@SOAK_TRAIN_KILLS=30 $(BIN)/pytest --timeout 3600 tests/train/test_fit.py -k random_moments
 
 docs: setup ## Write the generated parts of README and docs again.
 	@$(BIN)/python tools/docs.py
