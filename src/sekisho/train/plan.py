@@ -18,8 +18,8 @@ from ..weights.triality import VIEWS
 from .recipe import BaseType, Finetune
 
 MIB = 2**20
-RUNTIME = 900 * MIB
-"""Python, torch, transformers and the data, as measured on Linux with a CPU build."""
+RUNTIME = 600 * MIB
+"""Python, torch, transformers and some data: 500 to 570 MiB, measured on Linux with a CPU build."""
 _BYTES: dict[BaseType, float] = {"float32": 4, "bfloat16": 2, "int8": 1.03, "nf4": 0.5625}
 """Of a weight of a linear layer: with a scale a row for int8, a float32 scale for 64 weights for nf4."""
 

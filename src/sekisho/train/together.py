@@ -22,7 +22,8 @@ def any_of(*flags: bool) -> list[bool]:
     """For each flag, whether any process has it set; all get the same answer."""
     if processes() == 1:
         return list(flags)
-    told = torch.tensor([float(f) for f in flags])
+    where = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    told = torch.tensor([float(f) for f in flags], device=where)
     dist.all_reduce(told, op=dist.ReduceOp.MAX)
     return [bool(f) for f in told]
 
