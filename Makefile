@@ -39,7 +39,7 @@ $(LITELLM)/bin/litellm:
 	@$(PYTHON) -m venv $(LITELLM)
 	@$(LITELLM)/bin/pip install --quiet "litellm[proxy]==1.109.1"
 
-soak: setup $(LITELLM)/bin/litellm ## Twenty MINUTES of mixed load with engine kills; a hundred requests of every kind to every operation of the OpenAPI document; ten thousand histories of the lanes; a real `transformers serve`; LiteLLM before two nodes; 100,000 requests that try to load something; a novel; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server.
+soak: setup $(LITELLM)/bin/litellm ## Twenty MINUTES of mixed load with engine kills; a hundred requests of every kind to every operation of the OpenAPI document; ten thousand histories of the lanes; a real `transformers serve`; LiteLLM before two nodes; 100,000 requests that try to load something; a novel; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server; thirty of a training.
 	@$(BIN)/python tools/soak.py $(MINUTES)
 	@SOAK_HISTORIES=10000 $(BIN)/pytest --timeout 7200 tests/serve/test_schedule.py tests/serve/test_lanes.py
 	@FAR_TRANSFORMERS=1 $(BIN)/pytest tests/serve/test_remote.py
@@ -49,6 +49,7 @@ soak: setup $(LITELLM)/bin/litellm ## Twenty MINUTES of mixed load with engine k
 	@$(BIN)/python benchmarks/summary.py 320000
 	@SOAK_LEDGER_KILLS=1000 $(BIN)/pytest --timeout 7200 tests/ledger/test_processes.py
 	@SOAK_KILLS=50 $(BIN)/pytest --timeout 3600 tests/e2e/test_kill.py
+	@SOAK_TRAIN_KILLS=30 $(BIN)/pytest --timeout 3600 tests/train/test_fit.py -k random_moments
 
 docs: setup ## Write the generated parts of README and docs again.
 	@$(BIN)/python tools/docs.py

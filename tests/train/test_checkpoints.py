@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import TrainerCallback
 
+from sekisho.core.errors import TrainingError
+from sekisho.train import fit as room
 from sekisho.train.checkpoints import mark_whole, newest_checkpoint
 from sekisho.train.fit import fit
+from sekisho.train.recipe import Lora
 
 from .conftest import requests, tiny_finetune
 
@@ -54,6 +60,39 @@ def test_a_checkpoint_that_was_never_finished_is_passed_over(tmp_path: Path) -> 
     checkpoint(tmp_path, 10)
     assert newest_checkpoint(tmp_path) is None
     assert newest_checkpoint(tmp_path / "nothing") is None
+
+
+def trained(model: object) -> dict[str, torch.Tensor]:
+    return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("number", "at"), [(signal.SIGTERM, 5), (signal.SIGINT, 10)])
+def test_a_signal_saves_stops_and_the_run_goes_on_bit_for_bit(
+    base: Path, tmp_path: Path, number: signal.Signals, at: int
+) -> None:
+    """In the first epoch and in the second, where the order of rows must be the second epoch's; with dropout and every steering."""
+    lora = Lora(r=4, alpha=8, dropout=0.2)
+    recipe = tiny_finetune(epochs=2, lora=lora, gradient_noise=0.01, swa_start=0.4)
+    rows = requests(60)
+    before = signal.getsignal(number)
+
+    class Interrupt(TrainerCallback):
+        def on_step_end(self, args: object, state: object, control: object, **_: object) -> None:
+            if state.global_step == at:  # type: ignore[attr-defined]
+                signal.raise_signal(number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        steering = room._steering
+        patch.setattr(room, "_steering", lambda *a: [Interrupt(), *steering(*a)])
+        with pytest.raises(TrainingError, match=rf"{number.name} stopped the training at step {at} of 16"):
+            fit(recipe, base, rows, tmp_path / "run", lambda _: None)
+    assert signal.getsignal(number) is before
+    assert newest_checkpoint(tmp_path / "run" / "checkpoints") is not None
+    resumed, _ = fit(recipe, base, rows, tmp_path / "run", lambda _: None)
+    straight, _ = fit(recipe, base, rows, tmp_path / "straight", lambda _: None)
+    wanted = trained(straight)
+    assert len(wanted) > 0
+    assert all(torch.equal(t, wanted[n]) for n, t in trained(resumed).items())
 
 
 def test_the_trainer_leaves_whole_checkpoints_and_goes_on_from_them(base: Path, tmp_path: Path) -> None:

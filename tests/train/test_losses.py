@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.train.losses import decision_loss, language_loss, pet_loss, pet_weight, taught_loss
-from sekisho.train.recipe import Pet
+from sekisho.train.recipe import Pet, PetSteps
 
 
 def test_decision_loss_is_cross_entropy_over_options() -> None:
@@ -75,8 +75,37 @@ def test_pet_over_fewer_than_three_tokens_is_zero() -> None:
     assert pet_loss(torch.randn(2, 2, 4), torch.ones(2, 2), 0.0).item() == 0.0
 
 
+@pytest.mark.parametrize(("step", "weight"), [(0, 0.01), (19, 0.01), (20, 0.05), (60, 0.1), (100, 0.1)])
+def test_pet_has_three_phases_of_progress(step: int, weight: float) -> None:
+    assert pet_weight(Pet(), step, 100) == weight
+
+
 @pytest.mark.parametrize(
-    ("progress", "weight"), [(0.0, 0.01), (0.19, 0.01), (0.2, 0.05), (0.6, 0.1), (1.0, 0.1)]
+    ("step", "weight"),
+    [(0, 0), (50, 0.05), (100, 0.1), (1099, 0.1), (1200, 0.05), (1300, 0), (9999, 0)],
 )
-def test_pet_has_three_phases_of_progress(progress: float, weight: float) -> None:
-    assert pet_weight(Pet(), progress) == weight
+def test_pet_by_steps_rises_stays_and_falls(step: int, weight: float) -> None:
+    assert pet_weight(Pet(steps=PetSteps()), step, 7) == pytest.approx(weight)
+    assert pet_weight(Pet(steps=PetSteps(warmup=0, main=1, anneal=0)), step, 7) == 0.1 * (step == 0)
+
+
+def test_nothing_is_smoothed_or_predicted_across_the_border_of_packed_texts() -> None:
+    """Two packed texts cost what each costs alone, weighed by their places."""
+    first, second = torch.randn(1, 5, 4), torch.randn(1, 7, 4) + 50
+    packed, mask = torch.cat([first, second], 1), torch.tensor([[1] * 5 + [2] * 7])
+    alone = [pet_loss(x, torch.ones(x.shape[:2]), 0.0).item() for x in (first, second)]
+    assert pet_loss(packed, mask, 0.0).item() == pytest.approx((3 * alone[0] + 5 * alone[1]) / 8, rel=1e-5)
+    head, ids = torch.randn(11, 4), torch.randint(0, 11, (1, 12))
+    parts = [language_loss(first, head, ids[:, :5]).item(), language_loss(second, head, ids[:, 5:]).item()]
+    both = language_loss(packed, head, ids, mask=mask).item()
+    assert both == pytest.approx((4 * parts[0] + 6 * parts[1]) / 10, rel=1e-5)
+    padded = torch.tensor([[0] * 5 + [1] * 7])
+    assert language_loss(packed, head, ids, mask=padded).item() == pytest.approx(parts[1], rel=1e-5)
+
+
+def test_language_smoothing_is_torchs() -> None:
+    hidden, head, ids = torch.randn(2, 6, 4), torch.randn(9, 4), torch.randint(0, 9, (2, 6))
+    wanted = torch.nn.functional.cross_entropy(
+        (hidden @ head.T)[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), label_smoothing=0.1
+    )
+    assert language_loss(hidden, head, ids, smoothing=0.1).item() == pytest.approx(wanted.item(), rel=1e-5)

@@ -24,6 +24,7 @@ from . import (
     rubric,
     serving,
     summarise,
+    tuning,
     watch,
 )
 from .options import EPILOG, root_options
@@ -76,6 +77,7 @@ for group in (
     judging,
     escalations,
     policies,
+    tuning,
     rubric,
     ocr,
     summarise,

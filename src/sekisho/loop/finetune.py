@@ -20,12 +20,15 @@ from ..shelf import write_json
 from ..tasks.scope import fit_scope
 from ..train import fit as room
 from ..train.batches import encode
-from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
+from ..train.board import plot, read_points
+from ..train.documents import read_any
+from ..train.recipe import BaseType, Finetune, find_recipe, recipe_digest
 from ..weights.adapter import save_adapter
 from .corrections import Filed, filed
 from .feasibility import require_feasible
 from .gather import data_folder
 from .making import making
+from .memory import free_memory
 from .parts import Parts
 
 
@@ -65,8 +68,8 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
         RecipeError, ShelfError, TrainingError: naming what is wrong.
     """
     settings, told = parts.settings, progress or Quiet()
-    chosen = read_recipe(find_recipe(recipe or settings.recipe, settings.share), Finetune)
     base = base_folder(parts)
+    chosen = read_any(find_recipe(recipe or settings.recipe, settings.share), base)
     corrections = filed(parts)
     require_feasible(parts, [*read_split(parts, "calibration"), *corrections.splits["calibration"]])
     corrected = _short_enough(corrections.splits["train"], base, chosen)
@@ -80,12 +83,13 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     write_json(run / "recipe.json", {"recipe": chosen.model_dump(mode="json"), **made})
     shelved = _shelved(parts, run)
     if shelved is None:
-        model, _ = room.fit(chosen, base, examples, run, _Curve(told, run))
-        shelved = _shelve(parts, model, made, examples)
+        model, _ = room.fit(chosen, base, examples, run, _Curve(told, run), free_memory())
+        shelved = _shelve(parts, model, made, examples, chosen.base_type)
     folder, adapter = shelved
     counts = _counts(corrections, corrected)
     candidate = Candidate(adapter=adapter, folder=str(folder), run=str(run), **counts, **made)
     write_json(run / "candidate.json", candidate.model_dump())
+    plot(read_points(run / "curve.json"), run / "curves.svg")
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     return candidate
 
@@ -119,12 +123,14 @@ def _counts(corrections: Filed, trained: Sequence[Example]) -> dict[str, Any]:
     }
 
 
-def _shelve(parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Example]) -> tuple[Path, str]:
+def _shelve(
+    parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Example], held: BaseType
+) -> tuple[Path, str]:
     """Put the adapter on the shelf, with the scope of what it has seen beside its weights."""
     calibration = [e.meta["text"] for e in read_split(parts, "calibration")]
     scope = fit_scope((str(e.meta["text"]) for e in seen), [str(t) for t in calibration])
     with parts.shelf.building("adapters") as folder:
-        save_adapter(model, folder, base=made["base"], recipe=made["recipe"])
+        save_adapter(model, folder, base=made["base"], recipe=made["recipe"], held=held)
         write_json(folder / "scope.json", scope.model_dump())
         write_json(folder / "made.json", made)
         digest = parts.shelf.keep("adapters", folder)

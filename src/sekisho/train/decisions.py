@@ -15,29 +15,30 @@ import torch
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
 from ..core.canonical import digest_json
 from ..core.disk import write_whole
 from ..core.prompt import END
 from ..core.question import Example
 from .batches import Collator, DecisionRows, half_precision, option_logits
-from .checkpoints import WallClockSaves, newest_checkpoint
+from .checkpoints import Saves, resume_from
 from .losses import decision_loss, taught_loss
 from .recipe import Course, Pretrain
 from .tokenizer import special_id
+from .trainer import OrderedTrainer
 
 LONGEST = 192
 """Tokens; longer rows are left out."""
 _DONE = "round.safetensors"
 
 
-class DecisionTrainer(Trainer):
+class DecisionTrainer(OrderedTrainer):
     """The trainer with the decision loss over options, on all weights; rows with a teacher's targets learn those."""
 
-    def __init__(self, smoothing: float, **kwargs: Any) -> None:
+    def __init__(self, smoothing: float, group: int, **kwargs: Any) -> None:
         self._smoothing = smoothing
-        super().__init__(**kwargs)
+        super().__init__(group, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
@@ -91,16 +92,20 @@ def run_course(
         model.load_state_dict(load_file(done))
         return
     _make_ready(model, stage.dropout)
+    saves = Saves(recipe.checkpoint_seconds)
     trainer = DecisionTrainer(
         stage.label_smoothing,
+        stage.batch,
         model=model,
         args=_arguments(recipe, stage, out),
         train_dataset=rows,
         data_collator=Collator(pad),
-        callbacks=[WallClockSaves(recipe.checkpoint_seconds), *callbacks],
+        callbacks=[saves, *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out))
+    with saves:
+        trainer.train(resume_from_checkpoint=resume_from(out))
+    saves.require_finished(trainer.state)
     write_whole(done, save({n: t.clone() for n, t in model.state_dict().items()}))
 
 
@@ -135,7 +140,6 @@ def _arguments(recipe: Pretrain, stage: Course, out: Path) -> TrainingArguments:
         save_total_limit=recipe.keep,
         logging_steps=20,
         report_to=[],
-        train_sampling_strategy="group_by_length",
         remove_unused_columns=False,
         label_names=["labels"],
         disable_tqdm=True,

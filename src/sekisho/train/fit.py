@@ -2,46 +2,54 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor
 from transformers import (
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
 from ..core.canonical import model_digest
-from ..core.errors import ShelfError, TrainingError
+from ..core.errors import RecipeError, ShelfError, TrainingError
 from ..core.prompt import END
 from ..core.question import Example
-from ..weights.adapter import load_adapter
-from ..weights.families import load_model, lora_targets
-from ..weights.gates import GateForm, gate_parameters, install_gates
-from .batches import Collator, DecisionRows, half_precision, option_logits
-from .checkpoints import WallClockSaves, newest_checkpoint
-from .losses import decision_loss, pet_loss, pet_weight
-from .recipe import Finetune
+from ..shelf import write_json
+from ..weights.adapter import load_adapter, read_adapter
+from ..weights.families import lora_targets
+from ..weights.gates import GateForm, install_gates
+from ..weights.held import load_held
+from .batches import Collator, DecisionRows, score_examples
+from .board import Board
+from .checkpoints import Saves, resume_from
+from .decider import Decider
+from .plan import MemoryPlan, peak, plan, require, shape_of
+from .recipe import BaseType, Finetune
+from .steering import GradientNoise, LateMean, RefuseWatch, set_aside
 from .tokenizer import special_id
+from .trainer import GateTrainer
 
-_TRAINED = "trained.safetensors"
+_log = logging.getLogger("sekisho.train")
 Report = Callable[[dict[str, float]], None]
 
 
-def load_base(folder: Path) -> tuple[Any, Tokenizer]:
+def load_base(folder: Path, held: BaseType = "float32") -> tuple[Any, Tokenizer]:
     """Load a base model in float32 and its tokenizer from disk, without any remote code.
+
+    Args:
+        held: as int8 or nf4, the weights are those of the rounded base, written out.
 
     Raises:
         ShelfError: when the folder holds no such model.
     """
-    return load_model(folder), load_tokenizer(folder)
+    return load_held(folder, held, plain=True), load_tokenizer(folder)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -53,8 +61,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def load_adapted(base: Path, adapter: Path) -> tuple[Any, Tokenizer]:
-    """Load a base with a saved adapter on it, in evaluation mode, gates unfolded. Raises ShelfError when they do not fit."""
-    model, tokenizer = load_base(base)
+    """Load a base, held as it was in training, with a saved adapter on it, in evaluation mode, gates unfolded. Raises ShelfError when they do not fit."""
+    model, tokenizer = load_base(base, read_adapter(adapter).held)
     return load_adapter(model, adapter, model_digest(base)).eval(), tokenizer
 
 
@@ -76,61 +84,13 @@ def attach(model: Any, recipe: Finetune) -> Any:
     if recipe.gates:
         form = GateForm(triality=recipe.triality, shared=recipe.shared_gates)
         install_gates(adapted, form, recipe.grouped_gates)
+    layers = int(getattr(model.config, "text_config", model.config).num_hidden_layers)
+    wrong = [i for i in recipe.pet.layers if not -layers <= i < layers]
+    if wrong:
+        raise RecipeError(f"There are no layers {wrong} to smooth.", f"The base has {layers}.")
+    if recipe.checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     return adapted
-
-
-class GateTrainer(Trainer):
-    """The trainer with the decision loss over options plus PET, and an own learning rate for the gates."""
-
-    def __init__(self, recipe: Finetune, **kwargs: Any) -> None:
-        self._recipe = recipe
-        super().__init__(**kwargs)
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
-    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Decision loss of a batch, and λ times its PET."""
-        with half_precision(inputs["input_ids"], self.args.bf16):
-            logits, hidden = option_logits(model, inputs)
-        loss = decision_loss(logits, inputs["labels"], self._recipe.label_smoothing)
-        progress = self.state.global_step / max(self.state.max_steps, 1)
-        weight = pet_weight(self._recipe.pet, progress)
-        if weight:
-            loss = loss + weight * pet_loss(hidden, inputs["attention_mask"], self._recipe.pet.huber)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                "The loss is not a number.", "Lower learning_rate; the last checkpoint is intact."
-            )
-        return (loss, {"logits": logits}) if return_outputs else loss
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """AdamW over two groups: LoRA, and the gates' generators without weight decay."""
-        gates = list(gate_parameters(self.model))
-        own = {id(p) for p in gates}
-        rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
-        groups = [
-            {"params": rest, "lr": self._recipe.learning_rate, "weight_decay": self._recipe.weight_decay},
-            {"params": gates, "lr": self._recipe.gate_learning_rate, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]])
-        return self.optimizer
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Checkpoint what is trained, gates included; the frozen base is not copied."""
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        trained = {n: p.detach().contiguous() for n, p in self.model.named_parameters() if p.requires_grad}
-        save_file(trained, folder / _TRAINED)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load what was trained; every trainable tensor must be there."""
-        saved = load_file(Path(resume_from_checkpoint) / _TRAINED)
-        wanted = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
-        if saved.keys() != wanted.keys():
-            raise TrainingError(f"{resume_from_checkpoint} is of another recipe.", "Start a new run folder.")
-        with torch.no_grad():
-            for name, parameter in wanted.items():
-                parameter.copy_(saved[name])
 
 
 class _Watch(TrainerCallback):
@@ -143,16 +103,28 @@ class _Watch(TrainerCallback):
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
         """Called by the trainer every few steps."""
+        if not state.is_world_process_zero:
+            return
         numbers = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
         self._report({"step": state.global_step, "steps": state.max_steps, **numbers})
 
 
 def arguments(recipe: Finetune, out: Path) -> TrainingArguments:
-    """Trainer settings of a recipe; steps are optimiser steps."""
-    return TrainingArguments(
+    """Trainer settings of a recipe; steps are optimiser steps.
+
+    Raises:
+        RecipeError: when a batch cannot be shared out evenly.
+    """
+    args = TrainingArguments(
         output_dir=str(out / "checkpoints"),
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.batch,
+        max_steps=recipe.steps or -1,
+        # Of several processes each takes its share of such a part.
+        per_device_train_batch_size=recipe.batch // recipe.accumulation,
+        accelerator_config={"split_batches": True},
+        gradient_accumulation_steps=recipe.accumulation,
+        ddp_backend=_backend(),
+        ddp_find_unused_parameters=False,
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         lr_scheduler_type="cosine",
@@ -160,43 +132,128 @@ def arguments(recipe: Finetune, out: Path) -> TrainingArguments:
         bf16=recipe.bf16,
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         save_strategy="no",
         save_total_limit=recipe.keep,
         logging_steps=10,
+        logging_nan_inf_filter=False,
         report_to=[],
         remove_unused_columns=False,
         label_names=["labels"],
         disable_tqdm=True,
     )
+    shares = recipe.accumulation * args.world_size
+    if recipe.batch % shares:
+        raise RecipeError(
+            f"A batch of {recipe.batch} cannot be shared out among {args.world_size} processes in {recipe.accumulation} parts.",
+            f"Take a multiple of {shares}.",
+        )
+    return args
+
+
+def _backend() -> str | None:
+    """How several processes talk on CPUs. Naming it when alone would make transformers look for the others."""
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return "gloo" if several and not torch.cuda.is_available() else None
 
 
 def fit(
-    recipe: Finetune, base: Path, examples: Sequence[Example], out: Path, report: Report
+    recipe: Finetune,
+    base: Path,
+    examples: Sequence[Example],
+    out: Path,
+    report: Report,
+    free: int | None = None,
 ) -> tuple[Any, Tokenizer]:
     """Train an adapter over a frozen base; a run that was stopped goes on from its newest whole checkpoint.
+
+    Args:
+        free: bytes of memory there are; a plan beyond that is refused. None when nobody knows.
 
     Returns:
         The adapted model in evaluation mode, and its tokenizer.
 
     Raises:
-        TrainingError: for a loss that is no number, or rows that are all too long.
+        BudgetError: when the memory plan does not fit, with what would.
+        TrainingError: for a loss that is no number, rows that are all too long, a checkpoint that cannot be written, or a run that SIGTERM or SIGINT
+            stopped; it has saved, and goes on when it is started again.
     """
     torch.set_num_threads(recipe.threads)
-    model, tokenizer = load_base(base)
+    tokenizer = load_tokenizer(base)
     repeated = [e for e in examples for _ in range(recipe.repeats(e))]
-    rows = DecisionRows(repeated, tokenizer, recipe.max_tokens)
+    training, watched = set_aside(repeated, recipe.watch.share) if recipe.watch.every else (repeated, [])
+    rows = DecisionRows(training, tokenizer, recipe.max_tokens)
     if not len(rows):
         raise TrainingError("There is no example to train on.", "Gather data first, or raise max_tokens.")
+    args = arguments(recipe, out)
+    planned = _plan(recipe, base, rows, free, args.world_size)
+    model = Decider(attach(load_held(base, recipe.base_type), recipe), recipe.pet.layers)
+    steering = _steering(recipe, model, tokenizer, watched)
+    saves = Saves(recipe.checkpoint_seconds)
     trainer = GateTrainer(
         recipe,
-        model=attach(model, recipe),
-        args=arguments(recipe, out),
+        keeps=[s for s in steering if isinstance(s, LateMean | RefuseWatch)],
+        model=model,
+        args=args,
         train_dataset=rows,
         data_collator=Collator(special_id(tokenizer, END)),
-        callbacks=[WallClockSaves(recipe.checkpoint_seconds), _Watch(report)],
+        callbacks=[*steering, saves, _Watch(report), Board(out / "board")],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
-    return trainer.model.eval(), tokenizer
+    with saves:
+        trainer.train(resume_from_checkpoint=resume_from(out / "checkpoints"))
+    saves.require_finished(trainer.state)
+    for kept in steering:
+        if isinstance(kept, LateMean | RefuseWatch):
+            kept.finish(model)
+    if args.should_save:
+        write_json(
+            out / "memory.json", {"planned": planned.model_dump() | {"total": planned.total}, "peak": peak()}
+        )
+    return model.adapted.eval(), tokenizer
+
+
+def _plan(recipe: Finetune, base: Path, rows: DecisionRows, free: int | None, processes: int) -> MemoryPlan:
+    """Say what the training will need, and refuse what does not fit."""
+    longest = max(len(r["input_ids"]) for r in rows.rows)
+    shape = shape_of(base, recipe)
+    made = plan(shape, recipe, longest, processes)
+    _log.info("memory plan: %s", "; ".join(f"{name} {size}" for name, size in made.rows()))
+    require(made, shape, recipe, longest, free, processes)
+    return made
+
+
+def _steering(
+    recipe: Finetune, model: Decider, tokenizer: Tokenizer, watched: Sequence[Example]
+) -> list[TrainerCallback]:
+    """What the recipe asks for beside the loss. The watch comes last: it looks at the weights of the step that just was."""
+    found: list[TrainerCallback] = []
+    if recipe.gradient_noise:
+        found.append(GradientNoise(recipe.gradient_noise, recipe.noise_decay, recipe.seed))
+    if recipe.swa_start < 1:
+        found.append(LateMean(recipe.swa_start))
+    if recipe.watch.every:
+        if not watched:
+            raise TrainingError(
+                "No row could be set aside to watch.", "Raise watch.share, or set watch.every to 0."
+            )
+        found.append(RefuseWatch(recipe.watch, lambda: refuse_recall(model.adapted, tokenizer, watched)))
+    return found
+
+
+def refuse_recall(model: Any, tokenizer: Tokenizer, examples: Sequence[Example]) -> float:
+    """Share of the rows that must not be allowed whose likeliest option is not ALLOW. Training goes on in the mode it was in.
+
+    Raises:
+        TrainingError: when there is no such row.
+    """
+    asked = [e for e in examples if e.label != "ALLOW"]
+    if not asked:
+        raise TrainingError("No row set aside is one to refuse.", "Raise watch.share.")
+    was, refused = model.training, 0
+    state = torch.get_rng_state()
+    for i, logp in score_examples(model, tokenizer, asked):
+        keys = asked[i].question.keys
+        refused += keys[max(range(len(keys)), key=lambda k: logp[k])] != "ALLOW"
+    model.train(was)
+    torch.set_rng_state(state)
+    return refused / len(asked)

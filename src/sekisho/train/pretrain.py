@@ -20,7 +20,6 @@ from transformers import (
     Phi3ForCausalLM,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -32,7 +31,7 @@ from ..core.prompt import CHAT_TEMPLATE, CLOSE, END, LETTERS
 from ..core.question import Example
 from ..data.corpus import Document
 from .batches import half_precision
-from .checkpoints import WallClockSaves, newest_checkpoint
+from .checkpoints import Saves, WholeTrainer, resume_from
 from .decisions import learn_to_decide
 from .losses import language_loss
 from .memory import kept_memory
@@ -130,7 +129,7 @@ def learning_rate_factor(recipe: Pretrain, step: int, steps: int) -> float:
     return cosine * max(0.0, 1 - max(0.0, step - start) / (recipe.cooldown * steps))
 
 
-class PretrainTrainer(Trainer):
+class PretrainTrainer(WholeTrainer):
     """The trainer with the recipe's own course of the learning rate."""
 
     def __init__(self, recipe: Pretrain, **kwargs: Any) -> None:
@@ -228,17 +227,18 @@ def pretrain(
 def _learn_language(
     recipe: Pretrain, training: Sequence[Document], tokenizer: Tokenizer, out: Path, callbacks: Sequence[Any]
 ) -> Phi3ForCausalLM:
-    model = new_model(recipe, tokenizer)
+    model, saves = new_model(recipe, tokenizer), Saves(recipe.checkpoint_seconds)
     trainer = PretrainTrainer(
         recipe,
         model=model,
         args=training_arguments(recipe, out),
         train_dataset=pack(tokenizer, training, recipe),
-        callbacks=[WallClockSaves(recipe.checkpoint_seconds), _EndOfCooldown(recipe), *callbacks],
+        callbacks=[saves, _EndOfCooldown(recipe), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
-    with kept_memory():
-        trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    with kept_memory(), saves:
+        trainer.train(resume_from_checkpoint=resume_from(out / "checkpoints"))
+    saves.require_finished(trainer.state)
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic.config import JsonDict
@@ -14,6 +14,7 @@ from ..core.canonical import digest_json
 from ..core.errors import RecipeError
 from ..core.question import Example, Frozen
 
+BaseType = Literal["float32", "bfloat16", "int8", "nf4"]
 NEWER: JsonDict = {"newer": True}
 """Marks a knob that the first recipes did not have."""
 
@@ -108,6 +109,15 @@ class Pretrain(Frozen):
     teaching: Teaching = Teaching()
 
 
+class PetSteps(Frozen):
+    """PET by optimiser steps: λ rises from 0 to `maximum` over `warmup` steps, stays for `main`, falls to 0 over `anneal`."""
+
+    maximum: float = Field(0.1, ge=0)
+    warmup: int = Field(100, ge=0)
+    main: int = Field(1000, ge=0)
+    anneal: int = Field(200, ge=0)
+
+
 class Pet(Frozen):
     """PET: squared second difference of hidden states along the sequence, in three phases of progress.
 
@@ -115,11 +125,31 @@ class Pet(Frozen):
         weights: λ of each phase (warm-up, main, anneal).
         starts: progress (0 to 1, in optimiser steps) at which each phase begins.
         huber: width of the quadratic part; 0 means plain squares.
+        steps: the other schedule, by steps; `weights` and `starts` then say nothing.
+        layers: whose outputs are smoothed, from 0, or from the end as -1; the last one's when empty.
     """
 
     weights: tuple[float, float, float] = (0.01, 0.05, 0.1)
     starts: tuple[float, float, float] = (0.0, 0.2, 0.6)
     huber: float = Field(0.0, ge=0)
+    steps: PetSteps | None = Field(None, json_schema_extra=NEWER)
+    layers: tuple[int, ...] = Field((), json_schema_extra=NEWER)
+
+
+class Watch(Frozen):
+    """Early stop on refuse recall, measured on training rows that are set aside for it, whole topics at a time. 0 steps, no watch.
+
+    Attributes:
+        every: optimiser steps between two measurements.
+        share: of the topics set aside.
+        drop: how far below the best one seen refuse recall may fall.
+        patience: measurements in a row below that after which training stops; it then goes back to the best weights.
+    """
+
+    every: int = Field(0, ge=0)
+    share: float = Field(0.03, gt=0, lt=1)
+    drop: float = Field(0.02, ge=0)
+    patience: int = Field(3, ge=1)
 
 
 class Lora(Frozen):
@@ -143,6 +173,17 @@ class Finetune(Frozen):
         label_smoothing: mass spread over the options.
         mix: how often rows of a source are seen in an epoch; 1 where not named. Of 1.5, half of the rows are seen twice, chosen by their ids.
         correction_weight: how often a corrected judgement is repeated in an epoch.
+        batch: rows of an optimiser step, over all processes and parts.
+        accumulation: parts a batch is computed in, one after the other.
+        steps: optimiser steps in all; 0 leaves it to `epochs`.
+        base_type: how the frozen base is held: float32, bfloat16, or by bitsandbytes as int8 or nf4 (QLoRA, Dettmers et al. 2023).
+        optimizer: adamw, or paged_adamw_8bit, which needs a CUDA GPU.
+        checkpointing: whether activations are computed again on the way back instead of being kept.
+        gradient_noise: standard deviation added to every gradient after clipping, from a generator of the seed and the step; divided by
+            (1 + step)^`noise_decay` (Neelakantan et al. 2015 take 0.55 for the variance, so half of it here).
+        swa_start: progress from which the mean of the weights is taken (Izmailov et al. 2018); 1 is never.
+        decision_weight: of the decision loss, so that safety is in the loss whatever else is.
+        language_weight: of the next-token loss over the prompt; 0 leaves it out.
     """
 
     name: str
@@ -161,6 +202,17 @@ class Finetune(Frozen):
     triality: bool = Field(False, json_schema_extra=NEWER)
     shared_gates: bool = Field(False, json_schema_extra=NEWER)
     grouped_gates: bool = Field(False, json_schema_extra=NEWER)
+    accumulation: int = Field(1, ge=1, json_schema_extra=NEWER)
+    steps: int = Field(0, ge=0, json_schema_extra=NEWER)
+    base_type: BaseType = Field("float32", json_schema_extra=NEWER)
+    optimizer: Literal["adamw", "paged_adamw_8bit"] = Field("adamw", json_schema_extra=NEWER)
+    checkpointing: bool = Field(False, json_schema_extra=NEWER)
+    gradient_noise: float = Field(0.0, ge=0, json_schema_extra=NEWER)
+    noise_decay: float = Field(0.0, ge=0, json_schema_extra=NEWER)
+    swa_start: float = Field(1.0, ge=0, le=1, json_schema_extra=NEWER)
+    decision_weight: float = Field(1.0, gt=0, json_schema_extra=NEWER)
+    language_weight: float = Field(0.0, ge=0, json_schema_extra=NEWER)
+    watch: Watch = Field(Watch(), json_schema_extra=NEWER)
     lora: Lora = Lora()
     pet: Pet = Pet()
     bf16: bool = True
@@ -210,9 +262,16 @@ def read_recipe(path: Path, kind: type[R]) -> R:
 
 def recipe_digest(recipe: Frozen) -> str:
     """Digest of a recipe's canonical JSON. Knobs newer than the first version count only when turned: an old recipe keeps its digest."""
-    newer = {
-        name
-        for name, field in type(recipe).model_fields.items()
-        if field.json_schema_extra == NEWER and getattr(recipe, name) == field.get_default()
-    }
-    return digest_json(recipe.model_dump(mode="json", exclude=newer))
+    return digest_json(_turned(recipe))
+
+
+def _turned(part: Frozen) -> dict[str, Any]:
+    """A recipe, or a part of one, as JSON without newer knobs that stand where they stood before there were any."""
+    whole = part.model_dump(mode="json")
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if field.json_schema_extra == NEWER and value == field.get_default():
+            del whole[name]
+        elif isinstance(value, Frozen):
+            whole[name] = _turned(value)
+    return whole

@@ -38,21 +38,24 @@ class AdapterMeta(Frozen):
         recipe: tagged digest of the recipe.
         kind: which parts there are.
         form: how the gates are parametrised; left out of the file for a generator for each block of each layer.
+        held: how the base was held in training; left out for float32. An adapter on int8 or nf4 belongs to the rounded weights.
     """
 
     base: str
     recipe: str
     kind: AdapterKind
     form: GateForm = GateForm()
+    held: Literal["float32", "bfloat16", "int8", "nf4"] = "float32"
 
 
-def save_adapter(model: nn.Module, folder: Path, base: str, recipe: str) -> str:
+def save_adapter(model: nn.Module, folder: Path, base: str, recipe: str, held: Any = "float32") -> str:
     """Write the LoRA and gates of a model as an adapter folder: beside, fsync, rename.
 
     Nothing of this machine goes in: no path of the base, no generated card, sets sorted; equal weights give an equal digest.
 
     Args:
         folder: must not exist, or be empty.
+        held: how the base was held in training.
 
     Returns:
         The digest of the folder.
@@ -67,7 +70,11 @@ def save_adapter(model: nn.Module, folder: Path, base: str, recipe: str) -> str:
         )
     kind = _kind_of(model)
     meta = AdapterMeta(
-        base=base, recipe=recipe, kind=kind, form=GateForm() if kind == "lora" else gate_form(model)
+        base=base,
+        recipe=recipe,
+        kind=kind,
+        form=GateForm() if kind == "lora" else gate_form(model),
+        held=held,
     )
     beside = folder.with_name(f".{folder.name}.{new_id('w')}")
     beside.mkdir(parents=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
@@ -128,9 +129,36 @@ def load_model(folder: Path, dtype: torch.dtype = torch.float32, **more: Any) ->
         config = AutoConfig.from_pretrained(str(folder), **local)
         causal = type(config) in AutoModelForCausalLM._model_mapping
         kind: Any = AutoModelForCausalLM if causal else AutoModelForImageTextToText
-        return kind.from_pretrained(str(folder), dtype=dtype, **local, **more)
-    except (OSError, ValueError) as e:
+        model, found = kind.from_pretrained(
+            str(folder), dtype=dtype, output_loading_info=True, **local, **more
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as e:
         raise ShelfError(f"{folder} holds no model that can be loaded: {e}.", "Check `gate_model`.") from e
+    # transformers only warns, and leaves what is missing at random values.
+    wrong = sorted({*found["missing_keys"], *(n for n, *_ in found["mismatched_keys"])})
+    if wrong:
+        raise ShelfError(
+            f"{folder} lacks weights, or has them in another shape: {', '.join(wrong[:5])}.",
+            "Copy the whole folder again.",
+        )
+    return model
+
+
+def empty_model(folder: Path) -> Any:
+    """A model of the shape of a folder's configuration, on no device and without weights.
+
+    Raises:
+        ShelfError: when the folder holds no configuration of such a model.
+    """
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(str(folder), **local)
+        causal = type(config) in AutoModelForCausalLM._model_mapping
+        kind: Any = AutoModelForCausalLM if causal else AutoModelForImageTextToText
+        with torch.device("meta"):
+            return kind.from_config(config)
+    except (OSError, ValueError) as e:
+        raise ShelfError(f"{folder} holds no model that can be loaded: {e}.", "Check the path.") from e
 
 
 def _has(module: nn.Module, names: Sequence[str]) -> bool:

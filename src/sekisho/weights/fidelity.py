@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
@@ -33,10 +34,20 @@ def load_gguf(path: Path) -> Any:
     """
     try:
         return AutoModelForCausalLM.from_pretrained(
-            str(path.parent), gguf_file=path.name, dtype=torch.float32, local_files_only=True
+            str(path.parent),
+            gguf_file=path.name,
+            dtype=torch.float32,
+            local_files_only=True,
+            **_heads(path),
         ).eval()
-    except (OSError, ValueError, KeyError, NotImplementedError) as e:
+    except (OSError, ValueError, KeyError, NotImplementedError, RuntimeError) as e:
         raise BakeError(f"{path} cannot be read back as a model: {e}.", "Export it again.") from e
+
+
+def _heads(path: Path) -> dict[str, int]:
+    """The width of heads, where the file says it: transformers does not read that of every family."""
+    found = [f for name, f in gguf.GGUFReader(path).fields.items() if name.endswith(".attention.key_length")]
+    return {"head_dim": int(found[0].contents())} if found else {}
 
 
 def fidelity(path: Path, plain: nn.Module, prompts: Sequence[Sequence[int]]) -> Comparison:

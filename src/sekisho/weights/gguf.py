@@ -18,15 +18,17 @@ from ..core.question import Frozen
 from .decision import SYSTEMONE_TYPE, DecisionMeta, systemone_template
 from .hf import (
     Array,
+    arch_of,
     chat_template,
-    check_tokenizer,
     gguf_tensors,
+    head_dim_of,
     read_config,
     read_json,
     rope_of,
     vocabulary,
 )
 from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, type_of
+from .vocabularies import byte_types, merges, scores, vocabulary_kind
 
 _ROUNDED = (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16)
 
@@ -67,11 +69,11 @@ def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta |
     config = read_config(model_dir)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f".{out.name}.{new_id('w')}")
-    writer = gguf.GGUFWriter(beside, config["model_type"])
+    writer = gguf.GGUFWriter(beside, arch_of(config))
     try:
         _add_architecture(writer, config, out.stem, kind)
         _add_tokenizer(writer, model_dir, config)
-        _add_templates(writer, model_dir, config["model_type"], decision)
+        _add_templates(writer, model_dir, arch_of(config), decision)
         for name, tensor in gguf_tensors(model_dir, config):
             _add_tensor(writer, name, tensor, _type_in(kind, name, tensor, config))
         _write(writer, beside, out)
@@ -97,7 +99,7 @@ def _add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Any) -> 
 
 def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: str, kind: Kind) -> None:
     heads = config["num_attention_heads"]
-    head_dim = config["hidden_size"] // heads  # read_config made sure of it
+    head_dim = head_dim_of(config)
     rope = rope_of(config)
     # llama.cpp refuses a Phi-3 file whose general.name contains "phi3".
     writer.add_name(re.sub("phi3", "phi", name, flags=re.IGNORECASE) or "model")
@@ -112,6 +114,9 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
     writer.add_vocab_size(config["vocab_size"])
     writer.add_rope_dimension_count(int(rope.get("partial_rotary_factor", 1.0) * head_dim))
     writer.add_rope_freq_base(rope["rope_theta"])
+    if head_dim * heads != config["hidden_size"]:
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
     if config["model_type"] == "phi3":
         longest = config["max_position_embeddings"]
         writer.add_rope_scaling_orig_ctx_len(config.get("original_max_position_embeddings") or longest)
@@ -122,13 +127,18 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str, Any]) -> None:
     stored = read_json(model_dir / "tokenizer.json")
-    check_tokenizer(stored, model_dir)
+    kind = vocabulary_kind(stored, model_dir)
     tokens, types = vocabulary(stored, config["vocab_size"])
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_model(kind.model)
+    writer.add_tokenizer_pre(kind.pre)
     writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in stored["model"]["merges"]])
+    if kind.model == "llama":
+        writer.add_token_scores(scores(stored, tokens))
+        writer.add_token_types(byte_types(tokens, types, stored["model"].get("unk_token")))
+        writer.add_add_space_prefix(True)
+    else:
+        writer.add_token_types(types)
+        writer.add_token_merges(merges(stored))
     adders: dict[str, Callable[[int], None]] = {
         "bos_token_id": writer.add_bos_token_id,
         "eos_token_id": writer.add_eos_token_id,
@@ -139,7 +149,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str
         value = value[0] if isinstance(value, list) else value
         if value is not None:
             add(value)
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(kind.begins)
     writer.add_add_eos_token(False)
 
 
@@ -179,9 +189,7 @@ def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
     """
     reader = gguf.GGUFReader(path)
     config = read_config(model_dir)
-    problems = [
-        f"no {key}" for key in _needed_keys(reader, config["model_type"]) if reader.get_field(key) is None
-    ]
+    problems = [f"no {key}" for key in _needed_keys(reader, arch_of(config)) if reader.get_field(key) is None]
     stored = {t.name: t for t in reader.tensors}
     expected, largest, off, size = 0, 0.0, 0.0, 0.0
     for name, want in gguf_tensors(model_dir, config):
@@ -204,7 +212,7 @@ def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
         max_difference=largest,
         relative_error=float(np.sqrt(off / size)),
         types=dict(sorted(Counter(t.tensor_type.name for t in reader.tensors).items())),
-        decision=_is_decision(reader, config["model_type"]),
+        decision=_is_decision(reader, arch_of(config)),
     )
 
 
@@ -234,11 +242,16 @@ def _needed_keys(reader: gguf.GGUFReader, arch: str) -> list[str]:
         "ggml.pre",
         "ggml.tokens",
         "ggml.token_type",
-        "ggml.merges",
         "ggml.add_bos_token",
     )
     keys = ["general.name", *(f"{arch}.{k}" for k in shape), *(f"tokenizer.{k}" for k in tokenizer)]
     keys += ["tokenizer.ggml.eos_token_id", "tokenizer.chat_template"]
+    spm = (
+        str(reader.get_field("tokenizer.ggml.model").contents()) == "llama"
+        if reader.get_field("tokenizer.ggml.model")
+        else False
+    )
+    keys.append("tokenizer.ggml.scores" if spm else "tokenizer.ggml.merges")
     if arch == "phi3":
         keys += ["phi3.attention.sliding_window", "phi3.rope.scaling.original_context_length"]
     return [*keys, "tokenizer.chat_template.systemone"] if _is_decision(reader, arch) else keys

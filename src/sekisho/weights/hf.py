@@ -17,8 +17,18 @@ from ..core.errors import InputError, ShelfError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_ARCHITECTURES = {"phi3": gguf.MODEL_ARCH.PHI3, "llama": gguf.MODEL_ARCH.LLAMA}
-_BYTE_LEVEL: Mapping[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+_ARCHITECTURES = {
+    "phi3": gguf.MODEL_ARCH.PHI3,
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "mistral": gguf.MODEL_ARCH.LLAMA,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+}
+"""llama.cpp runs a Mistral as a Llama."""
+_BIASED = ("qwen2",)
+"""Families whose queries, keys and values always have biases."""
+_FREE_HEADS = ("llama", "mistral", "qwen2", "qwen3")
+"""Families whose heads need not make up the hidden size in llama.cpp."""
 
 
 def read_config(model_dir: Path) -> dict[str, Any]:
@@ -33,16 +43,28 @@ def read_config(model_dir: Path) -> dict[str, Any]:
     scaling = rope.get("rope_type", rope.get("type", "default"))
     if scaling != "default":
         raise InputError(f"Rope scaling {scaling!r} is not exported.", "Use a base with default rope.")
-    window = config.get("sliding_window")
+    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     if window and window < config["max_position_embeddings"]:
         # Measured: llama.cpp attends to everything here, so the two would differ past the window.
         raise InputError(f"A sliding window of {window} is not exported.", "Use a base that attends to all.")
-    head_dim = config.get("head_dim")
-    if head_dim and head_dim * config["num_attention_heads"] != config["hidden_size"]:
+    free = config["model_type"] in _FREE_HEADS
+    if not free and head_dim_of(config) * config["num_attention_heads"] != config["hidden_size"]:
+        head_dim = head_dim_of(config)
         raise InputError(f"Heads of {head_dim} do not make up the hidden size.", "Use a base whose heads do.")
-    if config.get("attention_bias") or config.get("mlp_bias"):
+    biased = config.get("attention_bias") and config["model_type"] not in _BIASED
+    if biased or config.get("mlp_bias"):
         raise InputError("The model has biases in its linear layers.", "Use a base without them.")
     return config
+
+
+def arch_of(config: Mapping[str, Any]) -> str:
+    """llama.cpp's name of the architecture."""
+    return str(gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config["model_type"]]])
+
+
+def head_dim_of(config: Mapping[str, Any]) -> int:
+    """Width of a head."""
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 
 def gguf_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
@@ -56,7 +78,7 @@ def gguf_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[s
     for name, tensor in _stored_tensors(model_dir):
         if name == "lm_head.weight" and config.get("tie_word_embeddings"):
             continue
-        mapped = names.get_name(name, try_suffixes=(".weight",))
+        mapped = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if mapped is None:
             raise InputError(f"{model_dir} has a tensor {name} that GGUF has no place for.", "Bake it first.")
         yield mapped, _permuted(name, tensor.float().numpy(), config)
@@ -75,7 +97,7 @@ def _stored_tensors(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def _permuted(name: str, array: Array, config: Mapping[str, Any]) -> Array:
     """Reorder Llama's q and k rows: transformers rotates halves of a head, llama.cpp's `llama` rotates neighbours."""
     found = re.search(r"self_attn\.([qk])_proj\.weight$", name)
-    if config["model_type"] != "llama" or found is None:
+    if config["model_type"] not in ("llama", "mistral") or found is None:
         return array
     heads = config["num_attention_heads"] if found[1] == "q" else config["num_key_value_heads"]
     rows, columns = array.shape
@@ -92,17 +114,6 @@ def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
         **(config.get("rope_scaling") or {}),
         **(config.get("rope_parameters") or {}),
     }
-
-
-def check_tokenizer(stored: Mapping[str, Any], model_dir: Path) -> None:
-    """Only byte-level BPE with GPT-2's splitting, no normaliser and no token added by itself reads the same in llama.cpp."""
-    before = {key: (stored.get("pre_tokenizer") or {}).get(key) for key in _BYTE_LEVEL}
-    added = (stored.get("post_processor") or {}).get("special_tokens")
-    if stored["model"].get("type") != "BPE" or before != _BYTE_LEVEL or stored.get("normalizer") or added:
-        raise InputError(
-            f"The tokenizer of {model_dir} is not plain byte-level BPE with GPT-2's splitting.",
-            "Use a base whose tokenizer.json is: BPE, ByteLevel(add_prefix_space=false, use_regex=true), no normalizer.",
-        )
 
 
 def vocabulary(stored: Mapping[str, Any], size: int) -> tuple[list[str], list[gguf.TokenType]]:
