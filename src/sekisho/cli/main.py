@@ -11,7 +11,21 @@ from typer.exceptions import TyperException
 
 from .. import __version__
 from ..core.errors import InputError, MalformedError, SekishoError
-from . import audit, check, escalations, judging, keys, making, ocr, output, rubric, serving, summarise, watch
+from . import (
+    audit,
+    calibrate,
+    check,
+    escalations,
+    judging,
+    keys,
+    making,
+    ocr,
+    output,
+    rubric,
+    serving,
+    summarise,
+    watch,
+)
 from .options import EPILOG, root_options
 
 INTERRUPTED = 130
@@ -55,7 +69,20 @@ def root(
     """The checkpoint for language and vision models inside a closed network."""
 
 
-for group in (serving, keys, making, judging, escalations, rubric, ocr, summarise, audit, check, watch):
+for group in (
+    serving,
+    keys,
+    making,
+    judging,
+    escalations,
+    rubric,
+    ocr,
+    summarise,
+    calibrate,
+    audit,
+    check,
+    watch,
+):
     group.register(app)
 
 
