@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 from .. import __version__
 from ..core.errors import InputError, MalformedError, SekishoError
 from . import (
+    adapt,
     audit,
     calibrate,
     check,
@@ -73,6 +74,7 @@ for group in (
     serving,
     keys,
     making,
+    adapt,
     judging,
     escalations,
     rubric,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.canonical import digest_json, model_digest, new_id, utc_now
-from ..core.errors import DataError
+from ..core.errors import ConflictError, DataError
 from ..core.nli_labels import KEYS, house_row
 from ..core.progress import Progress, Quiet
 from ..core.records import Proof
 from ..data.nli import Pair, pairs_digest, read_pairs, split_pairs
+from ..ledger import adapting
+from ..ledger.chain import Head
 from ..serve.nli_files import check_adapter, labels_of
 from ..shelf import write_json
 from ..tasks.adapting import active
@@ -33,6 +36,7 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     Raises:
         ShelfError: there is no adapter, or it is damaged or another base's.
         DataError: nothing reviewed is held out.
+        ConflictError: the adapter serves already, or something else came to serve meanwhile.
     """
     from ..proof.paired import Terms, verdict
 
@@ -44,6 +48,8 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     if not target:
         raise DataError("Nothing reviewed is held out.", "Review more answers; see `sekisho adapt status`.")
     rival = active(history(parts, model))
+    if rival == digest:
+        raise ConflictError("This adapter serves; it would be compared with itself.", "Prove another one.")
     shown = _scored(parts, base, (rival, digest), [*target, *guard], progress or Quiet())
     terms = Terms(
         rule=parts.settings.nli_rule,
@@ -63,7 +69,7 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
         k: 1 - float(measures["target"][k]["accuracy"]) for k in ("rival", "candidate")
     }
     measures["terms"] = dict(vars(terms))
-    return _record(parts, digest, rival or model, passed, why, measures, [*target, *guard])
+    return _record(parts, model, digest, rival or model, passed, why, measures, [*target, *guard])
 
 
 def held_out(parts: Parts, model: str) -> list[Pair]:
@@ -139,6 +145,7 @@ def _measures(judged: Any) -> dict[str, Any]:
 
 def _record(
     parts: Parts,
+    model: str,
     digest: str,
     rival: str,
     passed: bool,
@@ -168,5 +175,13 @@ def _record(
         report=digest_json(whole),
         data=data,
     )
-    parts.ledger.append([proof])
+
+    def work(db: sqlite3.Connection, head: Head) -> list[Proof]:
+        if (active(adapting.history(db, TASK, model)) or model) != rival:
+            raise ConflictError(
+                "Something else serves by now than what it was compared with.", "Prove it again."
+            )
+        return [proof]
+
+    parts.ledger.act(work)
     return proof

@@ -25,8 +25,9 @@ def calibrated_row(row: Sequence[float], method: str, temperature: float, a: flo
         return p
     best = p.index(max(p))
     top = min(max(p[best], _EDGE), 1 - _EDGE)
-    rest = math.fsum(p) - p[best]
-    share = [x / max(rest, _EDGE) if i != best else 0.0 for i, x in enumerate(p)]
+    rest = math.fsum(x for i, x in enumerate(p) if i != best)
+    even = 1 / max(len(p) - 1, 1)
+    share = [0.0 if i == best else x / rest if rest > 0 else even for i, x in enumerate(p)]
     z = a * (math.log(top) - math.log1p(-top)) + b
     sure = 1 / (1 + math.exp(-z)) if z > -700 else 0.0
     second = max(share)

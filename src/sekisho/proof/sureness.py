@@ -191,14 +191,14 @@ def _sigmoid(z: Floats) -> Floats:
 def with_platt(probabilities: Floats, platt: Platt) -> Floats:
     """Probabilities [n, k] with the likeliest class at what Platt says, the others in their old proportions; it stays the likeliest."""
     rows, best = np.arange(len(probabilities)), probabilities.argmax(axis=1)
-    top = probabilities[rows, best]
     rest = probabilities.copy()
     rest[rows, best] = 0.0
-    share = rest / np.maximum(rest.sum(axis=1, keepdims=True), _EDGE)
+    sums = rest.sum(axis=1, keepdims=True)
+    share = np.where(sums > 0, rest / np.where(sums > 0, sums, 1.0), 1.0 / max(probabilities.shape[1] - 1, 1))
+    share[rows, best] = 0.0
     # At least as likely as the second: c >= (1 - c) * largest share.
     second = share.max(axis=1)
     sure = np.maximum(_sigmoid(platt.a * log_odds(probabilities) + platt.b), second / (1 + second))
-    sure = np.where(top >= 1.0, np.maximum(sure, 1 - _EDGE), sure) if probabilities.shape[1] == 1 else sure
     out = share * (1 - sure)[:, None]
     out[rows, best] = sure
     found: Floats = out / out.sum(axis=1, keepdims=True)
