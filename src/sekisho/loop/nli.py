@@ -7,13 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
 from .. import metrics
 from ..core.adapting import Activation, Calibrated
 from ..core.canonical import new_id, utc_now
-from ..core.errors import ConflictError, InputError, NotFoundError, SekishoError
+from ..core.errors import ConflictError, InputError, NotFoundError, SekishoError, ShelfError
 from ..core.nli_labels import KEYS, house_row
 from ..core.records import Judgement, Stamp
 from ..ledger import adapting
@@ -93,7 +94,8 @@ class Line:
         self.serves = Serves(reader.base, None)
         self.problem: str | None = None
         self.activation: str | None = None
-        self.take_up()
+        with suppress(ShelfError):  # `problem` says it, and the way back over HTTP stays open
+            self.take_up()
 
     def take_up(self) -> bool:
         """Let the ledger's latest step come true; return whether anything changed.

@@ -33,8 +33,14 @@ class _Group:
 
     def __init__(self, count: int) -> None:
         self.future: Future[list[Row]] = Future()
-        self._left = count
+        self._left, self._claimed = count, False
         self._rows: list[Row] = [()] * count
+
+    def claim(self) -> bool:
+        """Whether somebody still waits; from then on nobody can take the call back, so an answer never meets a cancelled future."""
+        if not self._claimed:
+            self._claimed = self.future.set_running_or_notify_cancel() if not self.future.done() else False
+        return self._claimed and not self.future.done()
 
     def put(self, place: int, row: Row) -> None:
         self._rows[place] = row
@@ -109,13 +115,15 @@ class Batcher:
 
     def _take(self) -> list[_Wanted]:
         """The oldest row, and others of its width and variant in their order; those whose client has gone are dropped."""
-        while self._line and self._line[0].group.future.done():
+        while self._line and not self._line[0].group.claim():
             self._line.popleft()
         if not self._line:
             return []
         first, batch, rest = self._line[0], list[_Wanted](), deque[_Wanted]()
         while self._line and len(batch) < self._most:
             wanted = self._line.popleft()
+            if wanted is not first and not wanted.group.claim():
+                continue
             fits = wanted.variant is first.variant and wanted.row.width == first.row.width
             (batch if fits else rest).append(wanted)
         rest.extend(self._line)

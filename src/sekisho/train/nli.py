@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     DebertaV2Config,
     DebertaV2ForSequenceClassification,
@@ -102,6 +105,29 @@ def _lend(words: Tensor, base: Path) -> None:
         words.copy_(lent.float() * (words.std() / lent.float().std()))
 
 
+def rate(recipe: NliTrain, step: int, steps: int) -> float:
+    """Share of the peak learning rate at an optimiser step out of `steps`: warm-up, cosine, and a cool-down in a straight line."""
+    warm = math.ceil(recipe.warmup * steps)
+    if step < warm:
+        return step / warm
+    start = recipe.cooldown_start * steps
+    cosine = 0.5 * (1 + math.cos(math.pi * (min(step, start) - warm) / max(1, steps - warm)))
+    return cosine * max(0.0, 1 - max(0.0, step - start) / (recipe.cooldown * steps))
+
+
+class _Cooled(TrainerCallback):
+    """Ends training when the cool-down has reached zero."""
+
+    def __init__(self, recipe: NliTrain) -> None:
+        self._end = recipe.cooldown_start + recipe.cooldown if recipe.cooldown_start < 1 else 1.0
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        """Called by the trainer after every optimiser step."""
+        if state.global_step >= self._end * state.max_steps:
+            control.should_training_stop = True
+        return control
+
+
 class NliTrainer(Trainer):
     """The trainer with weighted cross-entropy, smoothed labels and, if asked, half precision where it pays."""
 
@@ -126,6 +152,24 @@ class NliTrainer(Trainer):
                 "The loss is not a number.", "Lower learning_rate; the last checkpoint is intact."
             )
         return (loss, {"logits": logits}) if return_outputs else loss
+
+
+class _BaseTrainer(NliTrainer):
+    """The trainer with the recipe's own course of the learning rate."""
+
+    def __init__(self, recipe: NliTrain, **kwargs: Any) -> None:
+        self._recipe = recipe
+        super().__init__(recipe.label_smoothing, recipe.bf16, **kwargs)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """A scheduler that follows `rate`."""
+        follow = partial(_rate_at, self._recipe, num_training_steps)
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, follow)
+        return self.lr_scheduler
+
+
+def _rate_at(recipe: NliTrain, steps: int, step: int) -> float:
+    return rate(recipe, step, steps)
 
 
 class Watch(TrainerCallback):
@@ -179,14 +223,13 @@ def train_nli(recipe: NliTrain, base: Path, pairs: Sequence[Pair], out: Path, to
     torch.set_num_threads(recipe.threads)
     tokenizer = nli_tokenizer(base, recipe.shape.max_position_embeddings)
     shown = mirrored(pairs) if recipe.mirror else list(pairs)
-    trainer = NliTrainer(
-        recipe.label_smoothing,
-        recipe.bf16,
+    trainer = _BaseTrainer(
+        recipe,
         model=nli_model(recipe, base, tokenizer),
         args=nli_arguments(recipe, out),
         train_dataset=PairRows(shown, tokenizer, COLUMNS, recipe.max_tokens),
         data_collator=PairCollator(tokenizer.pad_token_id),
-        callbacks=[WallClockSaves(recipe.checkpoint_seconds), Watch(told)],
+        callbacks=[WallClockSaves(recipe.checkpoint_seconds), _Cooled(recipe), Watch(told)],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))

@@ -30,6 +30,9 @@ class NliTrain(Frozen):
         sources: bundled sets it learns from.
         mirror: whether contradictions are shown the other way round too; they hold both ways.
         max_tokens: a longer pair is not trained on.
+        cooldown_start, cooldown: the rate rises over `warmup` of the steps and follows a cosine that would reach zero at the last; from the share
+            `cooldown_start` on it falls in a straight line to zero over `cooldown` of the steps, and training ends there. A start of 1
+            keeps the cosine to its end.
     """
 
     name: str
@@ -44,6 +47,8 @@ class NliTrain(Frozen):
     learning_rate: float = Field(5.0e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.06, ge=0, le=1)
+    cooldown_start: float = Field(1.0, gt=0, le=1)
+    cooldown: float = Field(0.1, gt=0, le=1)
     clip: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.05, ge=0, lt=1)
     mirror: bool = True
