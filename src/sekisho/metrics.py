@@ -150,3 +150,6 @@ INCIDENTS = Counter(
     ["sort"],
     registry=REGISTRY,
 )
+NLI_SWAPS = Counter(
+    "sekisho_nli_swaps_total", "Steps that changed which NLI adapter answers.", ["step"], registry=REGISTRY
+)

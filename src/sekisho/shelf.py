@@ -19,7 +19,7 @@ from .core.disk import sync, write_whole
 from .core.errors import ShelfError
 from .core.question import Frozen
 
-Sort = Literal["adapters", "releases", "proofs"]
+Sort = Literal["adapters", "releases", "proofs", "nli_adapters"]
 
 
 class Release(Frozen):

@@ -52,6 +52,13 @@ class House:
             found.require()
         return Lanes(make_engine(self.settings, folder, release), rules_of(self.settings))
 
+    def nli_reader(self, folder: Path) -> Any:
+        """The NLI classifier of a folder, loaded. Its room is imported by name: torch comes with it."""
+        room = import_module("sekisho.serve.nli")
+        settings = self.settings
+        require_device(settings.device, "torch")
+        return room.Classifier(folder, settings.threads, settings.device, settings.nli_max_characters)
+
     def close(self) -> None:
         """Close the ledger."""
         self.ledger.close()

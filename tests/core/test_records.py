@@ -72,6 +72,20 @@ FIELDS = {
         | {"feasible": st.booleans(), "misses": st.integers(0, 9), "cases": st.integers(0, 9)}
     ),
     "incident": st.fixed_dictionaries(dict.fromkeys(["id", "at", "sort", "what"], TEXT)),
+    "activation": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "task", "model"], TEXT)
+        | dict.fromkeys(["adapter", "previous", "proof"], st.none() | TEXT)
+        | {"step": st.sampled_from(["promote", "load", "unload", "rollback", "auto_rollback"])}
+    ),
+    "feedback": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "judgement", "subject", "reason"], TEXT)
+        | {"level": st.sampled_from(["source", "claim"]), "action": st.sampled_from(["reject", "restore"])}
+    ),
+    "calibrated": st.fixed_dictionaries(
+        dict.fromkeys(["id", "at", "task", "version", "model"], TEXT)
+        | {"adapter": st.none() | TEXT, "method": st.sampled_from(["none", "temperature", "platt"])}
+        | {"measures": st.dictionaries(TEXT, st.floats(0, 9), max_size=2)}
+    ),
     "key": st.fixed_dictionaries(
         dict.fromkeys(["id", "at", "key", "name", "digest"], TEXT)
         | {"scopes": st.lists(TEXT, max_size=3).map(tuple), "per_minute": st.integers(1, 9)}

@@ -117,9 +117,9 @@ def correct(
     by: By = None,
 ) -> None:
     """File a correction on a judgement. `finetune` learns from it."""
-    from ..loop import correct as loop
+    from ..loop.feedback import corrected
 
     if not id.strip():
         raise InputError("The judgement's id is empty.", "List judgements with `sekisho audit show`.")
     with call.house() as house:
-        call.result(loop.correct(house.ledger, id, label, reason, name_of(by)))
+        call.result(corrected(house, id, label, reason, name_of(by)))

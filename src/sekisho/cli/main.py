@@ -12,7 +12,9 @@ from typer.exceptions import TyperException
 from .. import __version__
 from ..core.errors import InputError, MalformedError, SekishoError
 from . import (
+    adapt,
     audit,
+    calibrate,
     check,
     escalations,
     judging,
@@ -74,13 +76,15 @@ for group in (
     serving,
     keys,
     making,
+    adapt,
     judging,
     escalations,
-    policies,
-    tuning,
     rubric,
     ocr,
     summarise,
+    calibrate,
+    policies,
+    tuning,
     audit,
     check,
     watch,

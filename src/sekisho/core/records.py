@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from .adapting import Activation, Calibrated, Feedback
 from .oversight import Certificate, Escalation, Incident, Key
 from .question import Frozen, QuestionType
 
@@ -32,7 +33,7 @@ class Judgement(Frozen):
     Attributes:
         id: `jdg_…`.
         at: UTC time, ISO 8601.
-        task: gate, question (any other typed question), chat.
+        task: gate, nli, question (any other typed question), chat.
         type: the question's type; None for free text.
         name: the client's question id; never shown to the model.
         probabilities: calibrated, by option key; empty for free text and when no readable answer came.
@@ -240,6 +241,9 @@ Record = (
     | Escalation
     | Certificate
     | Incident
+    | Activation
+    | Feedback
+    | Calibrated
 )
 
 KINDS: Mapping[str, type[Frozen]] = {
@@ -257,6 +261,9 @@ KINDS: Mapping[str, type[Frozen]] = {
     "escalation": Escalation,
     "certificate": Certificate,
     "incident": Incident,
+    "activation": Activation,
+    "feedback": Feedback,
+    "calibrated": Calibrated,
 }
 
 

@@ -130,13 +130,13 @@ def active_contracts(ledger: Ledger) -> dict[str, Contract]:
 
 
 def newest_proof(ledger: Ledger, candidate: str | None = None) -> Proof | None:
-    """The newest proof that passed, of one candidate when it is named; None when there is none."""
+    """The newest proof of a gate that passed, of one candidate when it is named; None when there is none."""
     after, found = 0, None
     while page := ledger.entries(kind="proof", after=after, limit=500):
         for entry in page:
             record = entry.record
             assert isinstance(record, Proof)
-            if record.passed and candidate in (None, record.candidate):
+            if record.passed and record.task == "gate" and candidate in (None, record.candidate):
                 found = record
         after = page[-1].seq
     return found

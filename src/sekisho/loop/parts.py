@@ -43,3 +43,7 @@ class Parts(Protocol):
     def engine_for(self, folder: Path, release: Release) -> Engine:
         """An engine, not yet started, that serves a release."""
         ...
+
+    def nli_reader(self, folder: Path) -> Any:
+        """The NLI classifier of a folder, loaded."""
+        ...

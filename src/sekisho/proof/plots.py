@@ -105,6 +105,33 @@ def trade_off(candidate: Mapping[str, Any], baseline: Mapping[str, Any] | None, 
     return _svg(draw, 1, (4.6, 3.2))
 
 
+def course(days: Sequence[Mapping[str, Any]], steps: Sequence[Mapping[str, Any]]) -> str:
+    """Draw accuracy, correction rate, Brier score and ECE of reviewed answers by day, one line an adapter; a dashed line is a step.
+
+    Args:
+        days: `day`, `adapter`, `accuracy`, `correction_rate`, `brier`, `ece`, sorted by day.
+        steps: `at`, a UTC time.
+    """
+    names = ("accuracy", "correction_rate", "brier", "ece")
+    every = sorted({d["day"] for d in days} | {s["at"][:10] for s in steps})
+    adapters = sorted({d["adapter"] or "" for d in days})
+
+    def draw(axes: Any) -> None:
+        for ax, name in zip(axes, names, strict=True):
+            for adapter in adapters:
+                own = [d for d in days if (d["adapter"] or "") == adapter]
+                label = adapter.partition(":")[2][:8] or "base"
+                ax.plot([every.index(d["day"]) for d in own], [d[name] for d in own], "o-", ms=3, label=label)
+            for step in steps:
+                ax.axvline(every.index(step["at"][:10]), color=_GREY, lw=0.8, ls="--")
+            ax.set_title(name.replace("_", " "), fontsize=9)
+            ax.set_xticks(range(len(every)), every, fontsize=6, rotation=60)
+            ax.set_ylim(bottom=0)
+        axes[0].legend(frameon=False, fontsize=7)
+
+    return _svg(draw, len(names), (12.0, 3.0))
+
+
 def _svg(draw: Any, columns: int, size: tuple[float, float]) -> str:
     """Draw on `columns` axes and return the figure as a data URI; the same figures give the same bytes."""
     import matplotlib as mpl

@@ -21,6 +21,7 @@ from ..loop.attend import attend, seal_egress
 from ..loop.escalations import sweep
 from ..loop.judge import Judge
 from ..loop.keys import Ring, require_keys
+from ..loop.nli import Nli
 from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
@@ -34,6 +35,7 @@ from . import (
     judgements,
     keys_api,
     lanes,
+    nli_api,
     ollama_api,
     openai_api,
     summaries_api,
@@ -68,7 +70,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = judge or await open_judge(parts)
-        desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook())
+        desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook(), Nli(parts))
         app.state.desk = desk
         desk.watch.start()
         beside = [asyncio.create_task(work(parts)) for work in (sweep, attend)]
@@ -79,6 +81,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
             await desk.retries.close()
+            await desk.nli.close()
             await desk.watch.stop()
 
     app = FastAPI(
@@ -103,6 +106,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         completions_api,
         ollama_api,
         summaries_api,
+        nli_api,
         judgements,
         escalations_api,
         keys_api,

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from ..core.access import Caller
 from ..core.errors import InputError, NotFoundError
 from ..loop.judge import Judge
+from ..loop.nli import Nli
 from ..loop.parts import Parts
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch
@@ -26,6 +27,7 @@ class Desk:
     judge: Judge
     watch: PromotionWatch
     retries: RetryBook[Any]
+    nli: Nli
 
     @property
     def model(self) -> str:

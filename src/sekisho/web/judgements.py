@@ -11,7 +11,7 @@ from starlette.responses import Response
 from ..core.errors import NotFoundError
 from ..core.gate_prompt import DEFAULT_CONTRACT
 from ..loop.audit import stretches
-from ..loop.correct import correct
+from ..loop.feedback import corrected
 from ..loop.parts import Parts
 from .access import REQUEST_ID
 from .desk import caller_of, desk_of, links_of, name_of, request_id
@@ -38,7 +38,7 @@ _After = Annotated[
 ]
 _Limit = Annotated[int, Query(ge=1, le=1000, description="Most of them on this page.")]
 _Newest = Annotated[bool, Query(description="Newest first instead of oldest first.")]
-_Task = Annotated[Literal["gate", "question", "chat"] | None, Query(description="Only of this task.")]
+_Task = Annotated[Literal["gate", "nli", "question", "chat"] | None, Query(description="Only of this task.")]
 _CORRECTIONS = 1000
 
 
@@ -121,8 +121,8 @@ async def file_correction(request: Request) -> Response:
     """File a correction."""
     desk = desk_of(request)
     said = await read_form(request, desk.body_limit, CorrectionRequest)
-    by, ledger = name_of(caller_of(request), said.by), desk.parts.ledger
-    filed = await asyncio.to_thread(correct, ledger, said.judgement, said.label, said.reason, by)
+    by = name_of(caller_of(request), said.by)
+    filed = await asyncio.to_thread(corrected, desk.parts, said.judgement, said.label, said.reason, by)
     return json_response(filed.model_dump(mode="json"), 201)
 
 

@@ -10,7 +10,9 @@ from starlette.responses import Response
 from ..core.canonical import digest, digest_json
 from ..core.engine import Lane
 from ..core.errors import InputError
+from ..core.records import Judgement
 from ..loop.answers import wire_answer
+from ..loop.nli import claim_of, is_nli
 from . import questions
 from .access import REQUEST_ID
 from .bodies import read_object
@@ -54,7 +56,7 @@ async def systemone(request: Request) -> Response:
 async def _answer(
     desk: Desk, asked: questions.Request, links: dict[str, str], lane: Lane, level: str | None
 ) -> dict[str, Any]:
-    judgements = await desk.judge.ask(asked.state, asked.asked, links, lane, level)
+    judgements = await _judged(desk, asked, links, lane, level)
     answers = {
         a.name: wire_answer(a.question, a.shown, j) for a, j in zip(asked.asked, judgements, strict=True)
     }
@@ -65,6 +67,23 @@ async def _answer(
         "usage": {"input_tokens": tokens, "output_tokens": 0},
         "x_request": links["request"],
     }
+
+
+async def _judged(
+    desk: Desk, asked: questions.Request, links: dict[str, str], lane: Lane, level: str | None
+) -> list[Judgement]:
+    """Judgements in the order asked. A choice named `nli` over a pair is the NLI classifier's, every other question the engine's."""
+    claim = claim_of(asked.state)
+    mine = [a for a in asked.asked if claim is not None and is_nli(a.name, a.question)]
+    rest = [a for a in asked.asked if a not in mine]
+    found = await desk.judge.ask(asked.state, rest, links, lane, level) if rest else []
+    by_name = dict(zip((a.name for a in rest), found, strict=True))
+    if mine and claim is not None:
+        _, _, (answer,) = await desk.nli.judge([claim], links)
+        if answer.judgement is None:
+            raise answer.error or InputError("The pair could not be judged.")
+        by_name |= {a.name: answer.judgement for a in mine}
+    return [by_name[a.name] for a in asked.asked]
 
 
 def _key(request: Request, lane: Lane, raw: bytes) -> str:

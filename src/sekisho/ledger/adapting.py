@@ -1,0 +1,54 @@
+"""Read-only questions about adapters that come and go, answered from the ledger alone, also inside a writer's own transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import cast
+
+from sekisho.core.adapting import Activation, Calibrated, Feedback
+from sekisho.core.records import Proof
+
+from . import rows
+from .store import Ledger
+
+_PAGE = 1000
+_OF_KIND = "WHERE kind = ? AND task = ? ORDER BY seq"
+
+
+def history(db: sqlite3.Connection, task: str, model: str) -> list[Activation]:
+    """Every activation over a base, oldest first; the last one says what serves."""
+    found = [cast(Activation, r) for r in _in(db, "activation", task)]
+    return [a for a in found if a.model == model]
+
+
+def proofs(db: sqlite3.Connection, task: str) -> list[Proof]:
+    """Every proof of a task, passed or not, oldest first."""
+    return [cast(Proof, r) for r in _in(db, "proof", task)]
+
+
+def calibrations(ledger: Ledger, task: str, model: str, adapter: str | None) -> list[Calibrated]:
+    """Every calibration of a model under an adapter, oldest first; the last one is in force."""
+    with ledger.snapshot() as db:
+        found = [cast(Calibrated, r) for r in _in(db, "calibrated", task)]
+    return [c for c in found if (c.model, c.adapter) == (model, adapter)]
+
+
+def rejected(ledger: Ledger) -> set[tuple[str, str]]:
+    """Level and subject of every source and claim that is rejected now."""
+    latest: dict[tuple[str, str], bool] = {}
+    for feedback in _feedbacks(ledger):
+        latest[feedback.level, feedback.subject] = feedback.action == "reject"
+    return {subject for subject, is_out in latest.items() if is_out}
+
+
+def _feedbacks(ledger: Ledger) -> Iterator[Feedback]:
+    after = 0
+    while page := ledger.entries(kind="feedback", after=after, limit=_PAGE):
+        yield from (cast(Feedback, e.record) for e in page)
+        after = page[-1].seq
+
+
+def _in(db: sqlite3.Connection, kind: str, task: str) -> Iterator[object]:
+    for row in db.execute(rows.SELECT + _OF_KIND, (kind, task)):
+        yield rows.entry(row).record

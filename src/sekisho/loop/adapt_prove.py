@@ -1,0 +1,187 @@
+"""Prove an adapter: what serves and the candidate on the same rows, reviewed ones it never saw and a general guard set, and a verdict in words."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..core.canonical import digest_json, model_digest, new_id, utc_now
+from ..core.errors import ConflictError, DataError
+from ..core.nli_labels import KEYS, house_row
+from ..core.progress import Progress, Quiet
+from ..core.records import Proof
+from ..data.nli import Pair, pairs_digest, read_pairs, split_pairs
+from ..ledger import adapting
+from ..ledger.chain import Head
+from ..serve.nli_files import check_adapter, labels_of
+from ..shelf import write_json
+from ..tasks.adapting import active
+from .adapt import adapter_recipe, adapters_of, newest, split_reviewed
+from .adapters import adapter_folder, history, nli_folder
+from .making import making
+from .parts import Parts
+from .reviewed import TASK, learnable
+
+_BATCH = 32
+GUARDS = 1000
+"""Most rows of the guard set; drawn with a seed from the hold-outs of the bundled sets."""
+
+
+@making
+def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = None) -> Proof:
+    """Prove an adapter, the newest by default, and write the proof into the ledger, passed or not.
+
+    Raises:
+        ShelfError: there is no adapter, or it is damaged or another base's.
+        DataError: nothing reviewed is held out.
+        ConflictError: the adapter serves already, or something else came to serve meanwhile.
+    """
+    from ..proof.paired import Terms, verdict
+
+    base = nli_folder(parts)
+    model = model_digest(base)
+    folder, digest = adapter_folder(parts, adapter or newest(parts))
+    check_adapter(folder, model, labels_of(base)[0])
+    target, guard = held_out(parts, model), guards(parts)
+    if not target:
+        raise DataError("Nothing reviewed is held out.", "Review more answers; see `sekisho adapt status`.")
+    rival = active(history(parts, model))
+    if rival == digest:
+        raise ConflictError("This adapter serves; it would be compared with itself.", "Prove another one.")
+    shown = _scored(parts, base, (rival, digest), [*target, *guard], progress or Quiet())
+    terms = Terms(
+        rule=parts.settings.nli_rule,
+        accuracy=parts.settings.nli_accuracy,
+        margin=parts.settings.nli_guard_margin,
+    )
+    sets = {"target": _judged(shown, target, 0), "guard": _judged(shown, guard, len(target))}
+    pairs = {name: judged.versus(terms.alpha) for name, judged in sets.items() if len(judged.labels)}
+    measures = {
+        name: {**_measures(judged), "versus": pairs[name].json()}
+        for name, judged in sets.items()
+        if name in pairs
+    }
+    accuracy = float(measures["target"]["candidate"]["accuracy"])
+    passed, why = verdict(pairs["target"], accuracy, pairs.get("guard"), terms)
+    measures["correction_rate"] = {
+        k: 1 - float(measures["target"][k]["accuracy"]) for k in ("rival", "candidate")
+    }
+    measures["terms"] = dict(vars(terms))
+    return _record(parts, model, digest, rival or model, passed, why, measures, [*target, *guard])
+
+
+def held_out(parts: Parts, model: str) -> list[Pair]:
+    """Reviewed pairs that no adapter on the shelf was trained on, of documents that only prove."""
+    _, held, _ = split_reviewed(learnable(parts.ledger, model), adapter_recipe(parts).held_out)
+    seen = {i for m in adapters_of(parts, model) for i in m["rows"]}
+    return [p for p in held if p.id not in seen]
+
+
+def guards(parts: Parts) -> list[Pair]:
+    """The general guard set: hold-out rows of the bundled sets, at most GUARDS of them, always the same."""
+    found = split_pairs(read_pairs(parts.settings.share / "data"))["holdout"]
+    return random.Random(20261121).sample(found, min(GUARDS, len(found)))
+
+
+def _scored(
+    parts: Parts, base: Any, adapters: tuple[str | None, str], pairs: Sequence[Pair], told: Progress
+) -> list[Any]:
+    """Probabilities [n, 3] by KEYS, of each of the two, computed exactly as they would be served."""
+    reader = parts.nli_reader(base)
+    found = []
+    for number, name in enumerate(adapters):
+        variant = reader.base if name is None else reader.over(*adapter_folder(parts, name))
+
+        def step(done: int, number: int = number) -> None:
+            told.step("prove", number * len(pairs) + done, 2 * len(pairs))
+
+        found.append(probabilities(reader, variant, pairs, step))
+    return found
+
+
+def probabilities(
+    reader: Any, variant: Any, pairs: Sequence[Pair], told: Callable[[int], None] | None = None
+) -> Any:
+    """Probabilities [n, 3] by KEYS, uncalibrated, in batches of one width."""
+    import numpy as np
+
+    from ..proof.row import softmax
+
+    rows = [reader.encode(p.premise, p.hypothesis) for p in pairs]
+    order = sorted(range(len(rows)), key=lambda i: rows[i].width)
+    found = np.zeros((len(rows), len(KEYS)))
+    start = 0
+    while start < len(order):
+        width = rows[order[start]].width
+        batch = [i for i in order[start : start + _BATCH] if rows[i].width == width]
+        for i, logits in zip(batch, reader.logits(variant, [rows[i] for i in batch]), strict=True):
+            found[i] = list(house_row(softmax(logits), reader.columns).values())
+        start += len(batch)
+        if told is not None:
+            told(start)
+    return found
+
+
+def _judged(shown: Sequence[Any], pairs: Sequence[Pair], start: int) -> Any:
+    import numpy as np
+
+    from ..proof.paired import Judged
+
+    part = slice(start, start + len(pairs))
+    labels = np.asarray([KEYS.index(p.label) for p in pairs], dtype=np.int64)
+    return Judged(shown[0][part], shown[1][part], labels)
+
+
+def _measures(judged: Any) -> dict[str, Any]:
+    from ..proof.paired import scores_of
+
+    return {
+        "rival": scores_of(judged.rival, judged.labels, KEYS),
+        "candidate": scores_of(judged.candidate, judged.labels, KEYS),
+    }
+
+
+def _record(
+    parts: Parts,
+    model: str,
+    digest: str,
+    rival: str,
+    passed: bool,
+    why: tuple[str, ...],
+    measures: dict[str, Any],
+    rows: Sequence[Pair],
+) -> Proof:
+    id, data = new_id("prf"), pairs_digest(rows)
+    whole = {
+        "candidate": digest,
+        "base": rival,
+        "passed": passed,
+        "why": list(why),
+        "measures": measures,
+        "rows": [p.id for p in rows],
+    }
+    write_json(parts.settings.home / "proofs" / f"{id}.json", whole)
+    proof = Proof(
+        id=id,
+        at=utc_now(),
+        task=TASK,
+        candidate=digest,
+        base=rival,
+        passed=passed,
+        why=why,
+        measures=measures,
+        report=digest_json(whole),
+        data=data,
+    )
+
+    def work(db: sqlite3.Connection, head: Head) -> list[Proof]:
+        if (active(adapting.history(db, TASK, model)) or model) != rival:
+            raise ConflictError(
+                "Something else serves by now than what it was compared with.", "Prove it again."
+            )
+        return [proof]
+
+    parts.ledger.act(work)
+    return proof

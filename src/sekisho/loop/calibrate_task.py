@@ -1,0 +1,149 @@
+"""Calibrate a task from the ledger: reviewed answers in, measures out; for the NLI service also versions, put in force, compared and taken back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..core.adapting import Calibrated
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
+from ..core.errors import ConflictError, NotFoundError, ProofError
+from ..core.records import Judgement
+from ..ledger import adapting, views
+from ..tasks.adapting import active
+from .adapters import history, nli_folder
+from .parts import Parts
+from .reviewed import TASK
+
+LEAST = 20
+"""Fewest reviewed answers that anything is fitted on."""
+_FLOOR = 1e-12
+_TOLD = ("n", "accuracy", "nll", "ece15", "ece15_equal_mass", "smooth_ece", "brier")
+
+
+def measure(parts: Parts, task: str) -> dict[str, Any]:
+    """Measure and fit a task's reviewed answers: half of them, by their ids, are fitted on, the other half measured.
+
+    Of `nli`, only answers of the model and adapter in force count. Of questions with different options, those of the commonest options count.
+
+    Raises:
+        ProofError: too few were reviewed.
+    """
+    import numpy as np
+
+    from ..proof.sureness import calibrated
+
+    rows = _rows(parts, task)
+    if len(rows) < LEAST:
+        raise ProofError(
+            f"{len(rows)} reviewed answers are too few; {LEAST} are needed.", "Review more answers."
+        )
+    keys = sorted(rows[0][1])
+    logits = np.log(np.maximum([[raw[k] for k in keys] for _, raw, _ in rows], _FLOOR))
+    labels = np.asarray([keys.index(label) for _, _, label in rows])
+    found = calibrated(logits, labels, len(rows) // 2)
+    return {"task": task, "keys": keys, "data": digest_json([[i, label] for i, _, label in rows]), **found}
+
+
+def _rows(parts: Parts, task: str) -> list[tuple[str, Mapping[str, float], str]]:
+    """Judgement, raw probabilities and right label of each reviewed answer, in an order that no one chose."""
+    wanted = _target(parts) if task == TASK else None
+    found = []
+    for word in views.corrections_for(parts.ledger, task):
+        entry = parts.ledger.get(word.judgement)
+        record = entry.record if entry is not None else None
+        if not isinstance(record, Judgement) or word.label not in record.raw:
+            continue
+        if wanted is None or (record.stamp.model_digest, record.stamp.adapter_digest) == wanted:
+            found.append((record.id, record.raw, word.label))
+    if not found:
+        return []
+    (common, _), *_ = Counter(tuple(sorted(raw)) for _, raw, _ in found).most_common(1)
+    kept = [row for row in found if tuple(sorted(row[1])) == common]
+    return sorted(kept, key=lambda row: digest_text(row[0]))
+
+
+def _target(parts: Parts) -> tuple[str, str | None]:
+    """Digests of the model and the adapter in force."""
+    model = model_digest(nli_folder(parts))
+    return model, active(history(parts, model))
+
+
+def apply(parts: Parts, method: Literal["temperature", "platt"], by: str) -> Calibrated:
+    """Fit a version for the NLI answers in force and put it into force. A running server takes it up by itself.
+
+    Raises:
+        ProofError: too few were reviewed, or the version would make the log-likelihood of the other half worse.
+    """
+    found = measure(parts, TASK)
+    after = found[f"{method}_after"]
+    if after["nll"] > found["before"]["nll"]:
+        raise ProofError(
+            f"On the other half it makes the log-likelihood worse: {after['nll']:.4f}, {found['before']['nll']:.4f} without.",
+            "Review more answers, or leave it as it is.",
+        )
+    told = {
+        f"{name}_{when}": float(m[name])
+        for when, m in (("before", found["before"]), ("after", after))
+        for name in _TOLD
+    }
+    return _write(
+        parts,
+        Calibrated(
+            id=new_id("clb"),
+            at=utc_now(),
+            task=TASK,
+            version=new_id("cal"),
+            model="",
+            adapter=None,
+            method=method,
+            temperature=found["temperature"] if method == "temperature" else 1.0,
+            a=found["platt"]["a"] if method == "platt" else 1.0,
+            b=found["platt"]["b"] if method == "platt" else 0.0,
+            rows=found["fitted_on"],
+            data=found["data"],
+            measures=told,
+            by=by,
+        ),
+    )
+
+
+def versions(parts: Parts) -> list[Calibrated]:
+    """Every calibration of the NLI answers in force, oldest first; the last one is in force."""
+    return adapting.calibrations(parts.ledger, TASK, *_target(parts))
+
+
+def rollback(parts: Parts, by: str) -> Calibrated:
+    """Put the version before into force again; before the first there was none, which is a version too.
+
+    Raises:
+        ConflictError: none is in force.
+    """
+    past = versions(parts)
+    if not past or past[-1].method == "none":
+        raise ConflictError("No calibration is in force.", "Nothing to do.")
+    earlier = next(c.previous for c in past if c.version == past[-1].version)
+    if earlier is None:
+        fields: dict[str, Any] = {"version": "uncalibrated", "method": "none"}
+    else:
+        same = next((c for c in past if c.version == earlier), None)
+        if same is None:
+            raise NotFoundError(f"There is no version {earlier}.", "See `sekisho calibrate --versions`.")
+        fields = same.model_dump(
+            exclude={"id", "at", "by", "previous", "rollback", "task", "model", "adapter"}
+        )
+    record = Calibrated(
+        id=new_id("clb"), at=utc_now(), task=TASK, model="", adapter=None, rollback=True, by=by, **fields
+    )
+    return _write(parts, record)
+
+
+def _write(parts: Parts, record: Calibrated) -> Calibrated:
+    """Write a version for what serves now, with the one it takes the place of."""
+    past = versions(parts)
+    model, adapter = _target(parts)
+    now = past[-1].version if past and past[-1].method != "none" else None
+    done = record.model_copy(update={"model": model, "adapter": adapter, "previous": now})
+    parts.ledger.append([done])
+    return done

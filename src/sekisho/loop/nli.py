@@ -1,0 +1,348 @@
+"""The NLI service: pairs in, judgements out. What answers is what the ledger's latest step says; a swap is one assignment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
+
+from .. import metrics
+from ..core.adapting import Activation, Calibrated
+from ..core.canonical import new_id, utc_now
+from ..core.errors import ConflictError, InputError, NotFoundError, SekishoError, ShelfError
+from ..core.nli_labels import KEYS, house_row
+from ..core.records import Judgement, Stamp
+from ..ledger import adapting
+from ..ledger.store import Ledger
+from ..proof.row import calibrated_row, softmax
+from ..serve.nli_batches import Batcher
+from ..tasks.adapting import active
+from ..tasks.nli import Claim, claim_of, is_nli
+from . import adapters
+from .parts import Parts
+from .reviewed import TASK
+
+Which = Literal["fast", "slow"]
+CHUNK = 64
+"""Pairs of one request that stand in line at once, so that a long request does not keep others waiting."""
+_POLL_SECONDS = 1.0
+__all__ = ["Answer", "Claim", "Line", "Nli", "Serves", "claim_of", "is_nli", "truncation", "wire"]
+_log = logging.getLogger("sekisho.nli")
+
+
+class Reader(Protocol):
+    """A classifier as this verb needs it; `serve.nli.Classifier` is one."""
+
+    name: str
+    digest: str
+    columns: tuple[str, ...]
+    raw: tuple[str, ...]
+    longest: int
+
+    @property
+    def base(self) -> Any:
+        """What answers without an adapter."""
+        ...
+
+    def over(self, folder: Any, digest: str) -> Any:
+        """What answers with one."""
+        ...
+
+    def encode(self, premise: str, hypothesis: str) -> Any:
+        """A pair as tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serves:
+    """What answers now. A request takes one snapshot of it and keeps it to its end."""
+
+    variant: Any
+    calibration: Calibrated | None
+
+    @property
+    def version(self) -> str:
+        """Name of the calibration in force."""
+        return self.calibration.version if self.calibration else "uncalibrated"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One pair's answer. `judgement` and `cut` are set, or `error` is."""
+
+    judgement: Judgement | None = None
+    raw_label: str = ""
+    cut: int = 0
+    error: SekishoError | None = None
+
+
+class Line:
+    """One classifier with its batches and what is laid over it. Opened in a thread: loading takes seconds."""
+
+    def __init__(self, parts: Parts, which: Which) -> None:
+        settings = parts.settings
+        self._parts = parts
+        reader = parts.nli_reader(adapters.nli_folder(parts, which))
+        self.reader: Reader = reader
+        self.batcher = Batcher(reader.logits, settings.nli_batch, settings.nli_queue)
+        self._swap = threading.Lock()
+        self.serves = Serves(reader.base, None)
+        self.problem: str | None = None
+        self.activation: str | None = None
+        with suppress(ShelfError):  # `problem` says it, and the way back over HTTP stays open
+            self.take_up()
+
+    def take_up(self) -> bool:
+        """Let the ledger's latest step come true; return whether anything changed.
+
+        Raises:
+            ShelfError: the adapter that ought to serve is damaged. Until it is mended or rolled back, nothing is answered.
+        """
+        with self._swap:
+            past = adapters.history(self._parts, self.reader.digest)
+            wanted = active(past)
+            calibrations = adapting.calibrations(self._parts.ledger, TASK, self.reader.digest, wanted)
+            calibration = calibrations[-1] if calibrations else None
+            now = self.serves
+            if now.variant.adapter == wanted and now.version == (
+                calibration.version if calibration else "uncalibrated"
+            ):
+                self.problem = None
+                self.activation = past[-1].id if past else None
+                return False
+            try:
+                variant = now.variant if now.variant.adapter == wanted else self._variant(wanted)
+            except SekishoError as e:
+                self.problem = str(e)
+                raise
+            self.serves = Serves(variant, calibration)
+            self.problem, self.activation = None, past[-1].id if past else None
+            return True
+
+    def _variant(self, wanted: str | None) -> Any:
+        if wanted is None:
+            return self.reader.base
+        folder, digest = adapters.adapter_folder(self._parts, wanted)
+        return self.reader.over(folder, digest)
+
+    def try_on(self, name: str) -> str:
+        """Load an adapter without letting it answer, so that a damaged one is known before anything is written. Returns its digest."""
+        folder, digest = adapters.adapter_folder(self._parts, name)
+        self.reader.over(folder, digest)
+        return digest
+
+
+class Nli:
+    """Judges pairs. Models are loaded when they are first asked for."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._lines: dict[Which, Line] = {}
+        self._opening = asyncio.Lock()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def line(self, which: Which = "fast") -> Line:
+        """The open line of a model.
+
+        Raises:
+            NotFoundError, ShelfError: there is no such model, or it is no classifier.
+        """
+        async with self._opening:
+            if which not in self._lines:
+                self._lines[which] = await asyncio.to_thread(Line, self._parts, which)
+            if self._watch is None:
+                self._watch = asyncio.create_task(self._follow())
+            return self._lines[which]
+
+    async def judge(
+        self,
+        claims: Sequence[Claim | SekishoError],
+        links: Mapping[str, str] | None = None,
+        which: Which = "fast",
+    ) -> tuple[Line, Serves, list[Answer]]:
+        """Judge pairs; all of them by what serves now, also when a swap comes between. Each answer is durable before this returns.
+
+        Args:
+            claims: a pair, or what is wrong with it, which becomes its answer.
+
+        Raises:
+            ConflictError: the adapter that ought to serve cannot be loaded.
+            OverloadedError, EngineError, LedgerError: nothing is answered.
+        """
+        line = await self.line(which)
+        if line.problem is not None:
+            raise ConflictError(
+                f"The adapter that ought to serve cannot: {line.problem}", "Mend it, roll back, or unload."
+            )
+        serves, found = line.serves, list[Answer]()
+        shared = {"request": new_id("req"), **(links or {})}
+        with metrics.JUDGE_SECONDS.labels(TASK).time():
+            for start in range(0, len(claims), CHUNK):
+                found += await self._chunk(line, serves, claims[start : start + CHUNK], shared)
+        return line, serves, found
+
+    async def _chunk(
+        self, line: Line, serves: Serves, claims: Sequence[Claim | SekishoError], links: Mapping[str, str]
+    ) -> list[Answer]:
+        start = time.monotonic()
+        tokens = [_encoded(line.reader, c) for c in claims]
+        good = [i for i, t in enumerate(tokens) if not isinstance(t, SekishoError)]
+        rows = await asyncio.wrap_future(line.batcher.submit(serves.variant, [tokens[i] for i in good]))
+        spent = round(1000 * (time.monotonic() - start), 3)
+        records = [
+            _record(line.reader, serves, cast(Claim, claims[i]), row, len(tokens[i].ids), spent, links)
+            for i, row in zip(good, rows, strict=True)
+        ]
+        kept = await self._keep(records, [cast(Claim, claims[i]) for i in good])
+        answers = [Answer(error=t if isinstance(t, SekishoError) else None) for t in tokens]
+        for i, record in zip(good, kept, strict=True):
+            answers[i] = Answer(record, _raw_label(line.reader, record), tokens[i].cut)
+        return answers
+
+    async def _keep(self, records: Sequence[Judgement], claims: Sequence[Claim]) -> list[Judgement]:
+        """Seal each pair by itself, so that one can be erased and the others stay; one commit for all."""
+        sealed = [Ledger.seal(c.model_dump()) for c in claims]
+        kept = [r.model_copy(update={"content": s.digest}) for r, s in zip(records, sealed, strict=True)]
+        if kept:
+            with metrics.LEDGER_SECONDS.time():
+                await asyncio.to_thread(self._parts.ledger.append, kept, sealed)
+            metrics.JUDGEMENTS.labels(TASK, "answered").inc(len(kept))
+        return kept
+
+    async def swap(self, step: str, name: str | None, by: str) -> Activation:
+        """Load, unload or roll back, and let it answer before this returns.
+
+        Raises:
+            InputError, ShelfError, ConflictError: as `adapters.load`; what served goes on serving then.
+        """
+        line = await self.line()
+        if step == "load":
+            digest = await asyncio.to_thread(line.try_on, str(name))
+            done = await asyncio.to_thread(adapters.load, self._parts, digest, by)
+        else:
+            verb = adapters.unload if step == "unload" else adapters.rollback
+            done = await asyncio.to_thread(verb, self._parts, by)
+        await asyncio.to_thread(line.take_up)
+        return done
+
+    async def status(self) -> dict[str, Any]:
+        """What answers, what is on the shelf, and how it came to be so."""
+        line = await self.line()
+        serves = line.serves
+        past = await asyncio.to_thread(adapters.history, self._parts, line.reader.digest)
+        shelf = [p.name for p in self._parts.shelf.all("nli_adapters")]
+        return {
+            "model": line.reader.name,
+            "model_digest": line.reader.digest,
+            "labels": dict(zip(line.reader.raw, line.reader.columns, strict=True)),
+            "adapter": serves.variant.adapter,
+            "calibration": serves.version,
+            "activation": line.activation,
+            "problem": line.problem,
+            "shelf": shelf,
+            "history": [a.model_dump(mode="json") for a in past],
+            "batches": line.batcher.batches,
+            "rows": line.batcher.rows,
+        }
+
+    async def _follow(self) -> None:
+        """Take up what other processes have done: a step of the command line, a rollback by the house itself, a new calibration."""
+        while True:
+            await asyncio.sleep(_POLL_SECONDS)
+            for line in list(self._lines.values()):
+                try:
+                    await asyncio.to_thread(line.take_up)
+                except SekishoError:
+                    _log.exception("the adapter that ought to serve cannot")
+                except Exception:  # the watch must outlive whatever a broken file does to it
+                    _log.exception("what ought to serve could not be looked up")
+
+    async def close(self) -> None:
+        """Stop following and reading."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        for line in self._lines.values():
+            await asyncio.to_thread(line.batcher.close)
+
+
+def _encoded(reader: Reader, claim: Claim | SekishoError) -> Any:
+    if isinstance(claim, SekishoError):
+        return claim
+    try:
+        return reader.encode(claim.premise, claim.hypothesis)
+    except SekishoError as e:
+        return e
+
+
+def _record(
+    reader: Reader,
+    serves: Serves,
+    claim: Claim,
+    row: Sequence[float],
+    tokens: int,
+    spent: float,
+    links: Mapping[str, str],
+) -> Judgement:
+    raw = softmax(row)
+    made = serves.calibration
+    sure = raw if made is None else calibrated_row(row, made.method, made.temperature, made.a, made.b)
+    probabilities = house_row(sure, reader.columns)
+    answer = max(KEYS, key=lambda k: house_row(raw, reader.columns)[k])
+    return Judgement(
+        id=new_id("jdg"),
+        at=utc_now(),
+        task=TASK,
+        type="choice",
+        name=TASK,
+        probabilities=probabilities,
+        raw=house_row(raw, reader.columns),
+        answer=answer,
+        decision=answer,
+        reasons=("model",),
+        stamp=Stamp(
+            engine="transformers",
+            model=reader.name,
+            model_digest=reader.digest,
+            adapter_digest=serves.variant.adapter,
+            calibration=serves.version,
+        ),
+        links=dict(links),
+        usage={"input_tokens": float(tokens), "milliseconds": spent},
+    )
+
+
+def _raw_label(reader: Reader, record: Judgement) -> str:
+    return reader.raw[reader.columns.index(str(record.answer))]
+
+
+def truncation(reader: Reader) -> dict[str, Any]:
+    """What is done to a pair that is too long, in the words of the answer."""
+    return {
+        "max_tokens": reader.longest,
+        "policy": "premise_end",
+        "meaning": "A pair above max_tokens loses the end of its premise (`cut_tokens` says how much); the hypothesis is never cut.",
+    }
+
+
+def wire(answer: Answer, id: str) -> dict[str, Any]:
+    """An answer as `POST /nli` gives it."""
+    if answer.error is not None or answer.judgement is None:
+        error = answer.error or NotFoundError("There is no answer.")
+        loc = {"loc": list(error.loc)} if isinstance(error, InputError) and error.loc else {}
+        return {"id": id, "error": {"error_type": error.code, "message": str(error), **loc}}
+    j = answer.judgement
+    return {
+        "id": id,
+        "label": j.answer,
+        "confidence": j.probabilities[str(j.answer)],
+        "raw_label": answer.raw_label,
+        "probabilities": dict(j.probabilities),
+        "cut_tokens": answer.cut,
+        "judgement": j.id,
+    }

@@ -1,0 +1,176 @@
+"""Two classifiers on the same rows: exact McNemar, bootstrap intervals, F1 a label, Brier, calibration error, and a verdict in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from ..core.errors import ProofError
+from .probabilities import Floats, Ints, brier, ece
+
+Rule = Literal["better", "not_worse"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a candidate must show.
+
+    Attributes:
+        rule: better: significantly more right than what serves; not_worse: at most `margin` less, with the stated confidence.
+        alpha: level of the one-sided exact test; with `better`, no more than this share of candidates that are no better pass.
+        accuracy: least accuracy on the target hold-out.
+        margin: most accuracy the guard set may lose, with confidence 1 - alpha.
+        least: fewest rows of the target hold-out.
+    """
+
+    rule: Rule = "better"
+    alpha: float = 0.05
+    accuracy: float = 0.85
+    margin: float = 0.05
+    least: int = 30
+
+
+@dataclass(frozen=True)
+class Versus:
+    """Rival and candidate on the same rows.
+
+    Attributes:
+        gained, lost: rows only the candidate, or only the rival, has right.
+        p_better, p_worse: exact one-sided McNemar p-values; p_two_sided: of "they differ" (McNemar 1947).
+        difference: accuracy gained; low, high: its 95 % bootstrap interval; least: its one-sided lower bound at 1 - alpha.
+    """
+
+    n: int
+    gained: int
+    lost: int
+    p_better: float
+    p_worse: float
+    p_two_sided: float
+    difference: float
+    low: float
+    high: float
+    least: float
+
+    def json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+
+@lru_cache(maxsize=65536)
+def tail(k: int, n: int) -> float:
+    """P(X >= k) of a fair coin thrown n times, exactly."""
+    return sum(math.comb(n, i) for i in range(k, n + 1)) / 2**n if k > 0 else 1.0
+
+
+def mcnemar(gained: int, lost: int) -> tuple[float, float, float]:
+    """Exact p-values: the candidate is better, is worse, they differ. All 1 when they agree on every row."""
+    n = gained + lost
+    better, worse = tail(gained, n), tail(lost, n)
+    return better, worse, min(1.0, 2 * min(better, worse))
+
+
+def versus(
+    rival: Ints, candidate: Ints, labels: Ints, alpha: float = 0.05, draws: int = 2000, seed: int = 1
+) -> Versus:
+    """Compare two models' answers [n] on the same rows with their labels [n].
+
+    The bootstrap draws rows with replacement; only gained, lost and tied rows differ, so their counts are drawn (a multinomial).
+
+    Raises:
+        ProofError: without rows, or with another number of answers.
+    """
+    if not len(labels) or not len(rival) == len(candidate) == len(labels):
+        raise ProofError("The models were not judged on the same rows.", "Score both on the same hold-out.")
+    hit, hit_rival = candidate == labels, rival == labels
+    gained, lost, n = int((hit & ~hit_rival).sum()), int((hit_rival & ~hit).sum()), len(labels)
+    counts = np.random.default_rng(seed).multinomial(
+        n, [gained / n, lost / n, (n - gained - lost) / n], size=draws
+    )
+    drawn = (counts[:, 0] - counts[:, 1]) / n
+    low, high, least = (float(np.quantile(drawn, q)) for q in (0.025, 0.975, alpha))
+    return Versus(n, gained, lost, *mcnemar(gained, lost), (gained - lost) / n, low, high, least)
+
+
+def scores_of(probabilities: Floats, labels: Ints, names: Sequence[str]) -> dict[str, Any]:
+    """Accuracy, F1 a label (None where it cannot be said), macro F1, Brier and ECE-15 of rows [n, k]."""
+    said = probabilities.argmax(axis=1)
+    f1 = {}
+    for i, name in enumerate(names):
+        both = int((said == i).sum()) + int((labels == i).sum())
+        f1[name] = 2 * int(((said == i) & (labels == i)).sum()) / both if both else None
+    found = [f1[name] for i, name in enumerate(names) if (labels == i).any()]
+    return {
+        "n": len(labels),
+        "accuracy": float((said == labels).mean()) if len(labels) else 0.0,
+        "f1": f1,
+        "macro_f1": float(np.mean([x for x in found if x is not None])) if found else None,
+        "brier": brier(probabilities, labels),
+        "ece": ece(probabilities, labels),
+    }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One set of rows as both models judged them: probabilities [n, k] of rival and candidate, labels [n]."""
+
+    rival: Floats
+    candidate: Floats
+    labels: Ints
+
+    def versus(self, alpha: float) -> Versus:
+        """The paired comparison of their answers."""
+        return versus(self.rival.argmax(axis=1), self.candidate.argmax(axis=1), self.labels, alpha)
+
+
+def verdict(
+    target: Versus, accuracy: float, guard: Versus | None, terms: Terms
+) -> tuple[bool, tuple[str, ...]]:
+    """Say whether a candidate may be promoted, and why in words; every reason is given, also those that hold.
+
+    Args:
+        accuracy: the candidate's on the target hold-out.
+        guard: None when there is no guard set, which is a reason to refuse.
+    """
+    found = [
+        _enough(target, terms),
+        _improves(target, terms),
+        _reaches(accuracy, terms),
+        _guards(guard, terms),
+    ]
+    return all(ok for ok, _ in found), tuple(why for _, why in found)
+
+
+def _enough(target: Versus, terms: Terms) -> tuple[bool, str]:
+    ok = target.n >= terms.least
+    return ok, f"the hold-out has {target.n} reviewed rows{'' if ok else f', fewer than {terms.least}'}"
+
+
+def _improves(target: Versus, terms: Terms) -> tuple[bool, str]:
+    told = f"on the hold-out it gains {target.gained} rows and loses {target.lost}"
+    if terms.rule == "better":
+        ok = target.p_better <= terms.alpha
+        test = f"exact McNemar p = {target.p_better:.3g}"
+        return ok, f"{told}: {test}{'' if ok else f', above {terms.alpha:g}, so no improvement is shown'}"
+    ok = target.least >= -terms.margin
+    return (
+        ok,
+        f"{told}: with confidence {1 - terms.alpha:g} at least {target.least:+.3f}, {'within' if ok else 'beyond'} the margin {terms.margin:g}",
+    )
+
+
+def _reaches(accuracy: float, terms: Terms) -> tuple[bool, str]:
+    ok = accuracy >= terms.accuracy
+    return ok, f"its accuracy there is {accuracy:.3f}, {'at least' if ok else 'below'} {terms.accuracy:g}"
+
+
+def _guards(guard: Versus | None, terms: Terms) -> tuple[bool, str]:
+    if guard is None:
+        return False, "there is no guard set, so nobody knows what it forgot"
+    ok = guard.least >= -terms.margin
+    told = f"on {guard.n} general rows it changes by {guard.difference:+.3f}, with confidence {1 - terms.alpha:g} at least {guard.least:+.3f}"
+    return ok, f"{told}, {'within' if ok else 'beyond'} the margin of {terms.margin:g}"

@@ -1,0 +1,201 @@
+"""The whole loop on a tiny classifier: answers, words on them, a training, a proof, a promotion, the way back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from sekisho.core.canonical import model_digest
+from sekisho.core.errors import ConflictError, DataError, ProofError, TrainingError
+from sekisho.loop import adapt, adapt_plot, adapt_prove, adapt_series, adapters, calibrate_task
+from sekisho.loop.feedback import Word, feedback
+from sekisho.loop.nli import Claim, Nli
+
+from . import nli_house as made
+from . import nli_makers as makers
+
+COUNT = 220
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return makers.tiny(tmp_path_factory.mktemp("nli") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, model):
+    """A house with reviewed answers, an adapter trained on them, and its passing proof."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "quick.toml").write_text(makers.RECIPE)
+    flags = {
+        "nli_recipe": str(folder / "quick.toml"),
+        "nli_accuracy": "0.5",
+        "nli_guard_margin": "1",
+        "nli_days": "0",
+    }
+    with made.house(folder / "home", model, threads="1", **flags) as opened:
+        review(opened, makers.sentences(COUNT))
+        yield opened
+
+
+def ask(home, sentences, *more):
+    """Answers of the service as it is now."""
+
+    async def work():
+        service = Nli(home)
+        claims = [
+            Claim(premise=s["premise"], hypothesis=s["hypothesis"], source=s["source"]) for s in sentences
+        ]
+        try:
+            return (await service.judge(claims))[2]
+        finally:
+            await service.close()
+
+    return asyncio.run(work())
+
+
+def review(home, sentences):
+    for s, answer in zip(sentences, ask(home, sentences), strict=True):
+        feedback(home, Word(judgement=answer.judgement.id, label=s["label"], reason="read it"), "hana")
+
+
+@pytest.fixture(scope="module")
+def trained(home):
+    return adapt.train(home, due_only=True)
+
+
+@pytest.fixture(scope="module")
+def proof(home, trained):
+    return adapt_prove.prove(home)
+
+
+def test_the_status_counts_what_is_new(home, trained):
+    found = adapt.status(home)
+    assert found.trigger.corrections == 0
+    assert found.learnable == COUNT
+    assert not found.trigger.due
+    assert found.adapters == (adapt.newest(home),)
+    with pytest.raises(ConflictError, match="corrections, rate"):
+        adapt.train(home, due_only=True)
+
+
+def test_what_proves_was_never_learnt(home, model, trained):
+    assert trained.trained + trained.held_out + trained.dropped == COUNT
+    rows = set(json.loads((Path(trained.folder) / "made.json").read_bytes())["rows"])
+    held = adapt_prove.held_out(home, model_digest(model))
+    assert len(rows) == trained.trained
+    assert len(held) == trained.held_out
+    assert not rows & {p.id for p in held}
+
+
+def test_a_finished_training_is_not_repeated(home, trained):
+    assert adapt.train(home).adapter == trained.adapter
+
+
+def test_the_proof_tells_both_models_on_the_same_rows(home, proof, trained, model):
+    assert proof.passed
+    assert (proof.task, proof.candidate, proof.base) == ("nli", trained.adapter, model_digest(model))
+    target = proof.measures["target"]
+    assert target["candidate"]["accuracy"] > target["rival"]["accuracy"]
+    assert target["versus"]["p_better"] < 0.05
+    assert set(target["candidate"]["f1"]) == {"neutral", "refutes", "supports"}
+    assert proof.measures["guard"]["versus"]["n"] == adapt_prove.GUARDS
+    assert proof.measures["correction_rate"]["candidate"] < proof.measures["correction_rate"]["rival"]
+
+
+def test_promotion_changes_answers_and_rollback_brings_the_old_ones_back_bit_for_bit(home, proof, trained):
+    asked = makers.sentences(40, seed=5)
+    before = ask(home, asked)
+    adapters.load(home, trained.adapter, "ken", "promote")
+    with pytest.raises(ConflictError, match="itself"):
+        adapt_prove.prove(home, trained.adapter)
+    during = ask(home, asked)
+    adapters.rollback(home, "ken")
+    after = ask(home, asked[::-1])[::-1]
+    assert [a.judgement.probabilities for a in after] == [a.judgement.probabilities for a in before]
+    assert [a.judgement.probabilities for a in during] != [a.judgement.probabilities for a in before]
+    right = [
+        sum(a.judgement.answer == s["label"] for a, s in zip(f, asked, strict=True)) for f in (before, during)
+    ]
+    assert right[1] > right[0]
+    assert {a.judgement.stamp.adapter_digest for a in during} == {trained.adapter}
+    assert {a.judgement.stamp.adapter_digest for a in before + after} == {None}
+
+
+def test_the_series_and_its_plot(home, proof, tmp_path):
+    found = adapt_series.series(home)
+    whole = next(a for a in found["adapters"] if a["adapter"] is None)
+    assert whole["reviewed"] == COUNT
+    assert whole["accuracy"] + whole["correction_rate"] == pytest.approx(1)
+    assert adapt_plot.plot(home, tmp_path / "x.svg") == len(found["days"])
+    assert (tmp_path / "x.svg").read_text().startswith("<?xml")
+    assert adapt.listed(home)["adapters"][0]["proof"] == "passed"
+
+
+def test_a_calibration_is_applied_by_version_and_taken_back(home, proof):
+    asked = makers.sentences(10, seed=9)
+    plain = ask(home, asked)
+    assert {a.judgement.stamp.calibration for a in plain} == {"uncalibrated"}
+    try:
+        first = calibrate_task.apply(home, "temperature", "ken")
+    except ProofError as e:
+        pytest.skip(f"nothing to gain here: {e}")
+    after = ask(home, asked)
+    assert {a.judgement.stamp.calibration for a in after} == {first.version}
+    assert [a.judgement.raw for a in after] == [a.judgement.raw for a in plain]
+    assert [a.judgement.answer for a in after] == [a.judgement.answer for a in plain]
+    assert [a.judgement.probabilities for a in after] != [a.judgement.probabilities for a in plain]
+    back = calibrate_task.rollback(home, "ken")
+    assert (back.method, back.rollback, back.previous) == ("none", True, first.version)
+    assert [a.judgement.probabilities for a in ask(home, asked)] == [a.judgement.probabilities for a in plain]
+    assert [v.version for v in calibrate_task.versions(home)] == [first.version, "uncalibrated"]
+    with pytest.raises(ConflictError):
+        calibrate_task.rollback(home, "ken")
+
+
+def test_a_rejected_source_or_claim_is_not_learnt(home, model):
+    one = makers.sentences(1, seed=77)[0]
+    answer = ask(home, [one])[0].judgement
+    feedback(home, Word(judgement=answer.id, action="right", reason="x"), "hana")
+    before = adapt.status(home).learnable
+    for level in ("source", "claim"):
+        feedback(home, Word(judgement=answer.id, level=level, action="reject", reason="no good"), "hana")
+        assert adapt.status(home).learnable < before
+        feedback(home, Word(judgement=answer.id, level=level, action="restore", reason="it is"), "hana")
+        assert adapt.status(home).learnable == before
+
+
+def test_nothing_to_learn_from(tmp_path, model):
+    with made.house(tmp_path / "home", model) as home, pytest.raises(DataError, match="0 pairs"):
+        adapt.train(home)
+
+
+@contextlib.contextmanager
+def small_disk(most):
+    """A limit on file sizes stands for a full disk: what is larger cannot be written."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_ends_a_training_clearly_and_leaves_nothing_half_done(tmp_path, model):
+    (tmp_path / "quick.toml").write_text(makers.RECIPE.replace("epochs = 30", "epochs = 1") + "r = 256\n")
+    with made.house(tmp_path / "home", model, nli_recipe=str(tmp_path / "quick.toml")) as home:
+        for i, s in enumerate(makers.sentences(30)):
+            id = made.judged(home, model, premise=s["premise"], hypothesis=s["hypothesis"], source=str(i))
+            feedback(home, Word(judgement=id, label=s["label"], reason="x"), "hana")
+        with small_disk(60_000), pytest.raises(TrainingError, match="could not be written"):
+            adapt.train(home)
+        assert home.shelf.all("nli_adapters") == []
+        assert not list((tmp_path / "home").glob("shelf/*/.building-*"))
+        assert adapters.history(home, model_digest(model)) == []
+        made_now = adapt.train(home)
+        assert home.shelf.all("nli_adapters") == [Path(made_now.folder)]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from sekisho.core.errors import ProofError
+from sekisho.proof.paired import Judged, Terms, mcnemar, scores_of, verdict, versus
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemar_is_exact(gained, lost):
+    better, worse, differ = mcnemar(gained, lost)
+    n = gained + lost
+    if not n:
+        assert (better, worse, differ) == (1, 1, 1)
+        return
+    assert better == pytest.approx(binomtest(gained, n, alternative="greater").pvalue)
+    assert worse == pytest.approx(binomtest(lost, n, alternative="greater").pvalue)
+    assert differ == pytest.approx(binomtest(gained, n).pvalue)
+
+
+def test_a_candidate_that_is_no_better_is_seldom_promoted():
+    rng, wrong, naive, trials = np.random.default_rng(7), 0, 0, 2000
+    terms = Terms(accuracy=0.0)
+    for _ in range(trials):
+        gained, lost = rng.multinomial(200, [0.15, 0.15, 0.7])[:2]
+        p = mcnemar(int(gained), int(lost))[0]
+        wrong += p <= terms.alpha
+        naive += gained > lost
+    assert wrong / trials <= 0.05
+    assert naive / trials > 0.4
+
+
+def rows(n, right, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n)
+    said = np.where(rng.random(n) < right, labels, (labels + 1) % 3)
+    return labels, said
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.2, 0.9), st.floats(0.2, 0.9))
+def test_the_interval_holds_the_difference(seed, one, two):
+    labels, rival = rows(400, one, seed)
+    _, said = rows(400, two, seed + 1)
+    candidate = np.where(said == (labels + 1) % 3, said, labels)
+    found = versus(rival, candidate, labels)
+    assert found.low <= found.difference <= found.high
+    assert found.low <= found.least <= found.difference + 1e-9
+    assert found.difference == pytest.approx((candidate == labels).mean() - (rival == labels).mean())
+
+
+def told(gained, lost, n):
+    labels = np.zeros(n, dtype=int)
+    rival, candidate = np.zeros(n, dtype=int), np.zeros(n, dtype=int)
+    rival[:gained] = 1
+    candidate[gained : gained + lost] = 1
+    return versus(rival, candidate, labels)
+
+
+@pytest.mark.parametrize(
+    ("target", "guard", "accuracy", "why"),
+    [
+        ((40, 5, 200), (10, 10, 500), 0.9, None),
+        ((20, 18, 200), (10, 10, 500), 0.9, "no improvement is shown"),
+        ((5, 40, 200), (10, 10, 500), 0.9, "no improvement is shown"),
+        ((40, 5, 200), (10, 60, 500), 0.9, "beyond the margin"),
+        ((40, 5, 200), (10, 10, 500), 0.5, "below 0.85"),
+        ((20, 0, 25), (10, 10, 500), 0.9, "fewer than 30"),
+        ((40, 5, 200), None, 0.9, "no guard set"),
+    ],
+)
+def test_the_verdict_says_why(target, guard, accuracy, why):
+    passed, words = verdict(told(*target), accuracy, guard and told(*guard), Terms())
+    assert passed is (why is None)
+    assert why is None or any(why in w for w in words)
+    assert len(words) == 4
+
+
+def test_no_worse_is_enough_where_the_terms_say_so():
+    terms = Terms(rule="not_worse", margin=0.05)
+    assert verdict(told(20, 18, 400), 0.9, told(5, 5, 500), terms)[0]
+    assert not verdict(told(5, 40, 400), 0.9, told(5, 5, 500), terms)[0]
+
+
+def test_scores_a_label_at_a_time():
+    p = np.eye(3)[[0, 0, 1, 2]]
+    found = scores_of(p, np.asarray([0, 1, 1, 2]), ("a", "b", "c"))
+    assert found["accuracy"] == 0.75
+    assert found["f1"] == {"a": pytest.approx(2 / 3), "b": pytest.approx(2 / 3), "c": 1.0}
+    assert Judged(p, p, np.asarray([0, 1, 1, 2])).versus(0.05).p_better == 1.0
+
+
+def test_other_rows_are_refused():
+    for labels, one, two in (([], [], []), ([0], [0], [0, 1])):
+        with pytest.raises(ProofError):
+            versus(np.asarray(one), np.asarray(two), np.asarray(labels))
