@@ -1,4 +1,4 @@
-"""`rubric`: packs linted, answers scored, a run of answers watched. Needs no model and no ledger."""
+"""`rubric`: packs linted, answers scored, images looked at, a run of answers watched, an eye trained."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
     command(group)(lint)
     command(group)(score)
     command(group)(watch)
+    command(group)(train)
     app.add_typer(group, name="rubric", rich_help_panel="Judge and audit")
 
 
@@ -140,3 +141,29 @@ def _told(found: Watched) -> dict[str, Any]:
         "outcomes": ", ".join(f"{k} {n}" for k, n in bias.outcomes.items()) or "-",
     }
     return told | {f"ALARM {a.code}": f"{a.what} {a.found:.2f}, bound {a.bound:.2f}" for a in found.alarms}
+
+
+def train(
+    call: Call,
+    recipe: Annotated[str, typer.Argument(help="Recipe: a path, or a name under `share`/recipes.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; under `home`/runs by default.", metavar="PATH")
+    ] = None,
+) -> None:
+    """Train a small vision model for a rubric on rendered forms, and measure it on forms of another make. A stopped run goes on."""
+    from ..loop import eyes as loop
+
+    with call.house() as house, call.progress() as progress:
+        result = loop.train_eyes(house, recipe, out, progress)
+    f = result.figures
+    told = {
+        "criteria right": f"{f.mean:.4f}",
+        "always the frequent answer": f"{f.majority_mean:.4f}",
+        "worst": f"{f.worst:.3f} ({f.worst_id})",
+    }
+    told |= {
+        "balanced": f"{f.balanced:.4f}",
+        "outcome right": f"{f.pattern:.3f}",
+        "calibration error": f"{f.ece:.4f}",
+    }
+    call.result(result, {"folder": result.folder, "weights": result.weights, **told})
