@@ -39,16 +39,21 @@ class Settings:
         return self.values["host"] is None or self.values["host"] in _LOOPBACK
 
     def reachable(self) -> str:
-        """What the egress seal lets through beside loopback: `egress`, and the remote engine's server."""
-        far = urlsplit(self.values["remote_url"] or "")
-        port = far.port or (443 if far.scheme == "https" else 80)
-        host = f"[{far.hostname}]" if ":" in (far.hostname or "") else far.hostname
-        listed = [self.values["egress"], f"{host}:{port}" if host else None]
+        """What the egress seal lets through beside loopback: `egress`, and the servers of the remote engine and the remote eye."""
+        listed = [self.values["egress"], _place(self.values["remote_url"]), _place(self.values["eye_url"])]
         return ",".join(x for x in listed if x)
 
     def token_list(self, name: str = "tokens") -> tuple[str, ...]:
         """The bearer tokens of a setting, without blanks."""
         return tuple(t.strip() for t in (self.values[name] or "").split(",") if t.strip())
+
+
+def _place(url: str | None) -> str | None:
+    """Host and port of an address; None for none."""
+    far = urlsplit(url or "")
+    port = far.port or (443 if far.scheme == "https" else 80)
+    host = f"[{far.hostname}]" if ":" in (far.hostname or "") else far.hostname
+    return f"{host}:{port}" if host else None
 
 
 def load(

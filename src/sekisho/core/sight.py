@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from .engine import EngineInfo
@@ -51,3 +52,19 @@ class Eye(Protocol):
             timeout: seconds.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Sight:
+    """An eye and what is known about it.
+
+    Attributes:
+        pack: digest of the only rubric pack it has learnt; None when it may be asked anything.
+        scales: slope and offset of the log-odds by criterion, fitted on labelled images; empty when nothing was fitted.
+        calibration: digest of those, or `uncalibrated`.
+    """
+
+    eye: Eye
+    pack: str | None = None
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: str = "uncalibrated"

@@ -83,7 +83,7 @@ def train_eyes(
         chosen,
         model,
         shards["train"],
-        forward,
+        (forward, [branches.ids[e] for e in branches.ends]),
         run,
         lambda done, of, loss: told.step("learn", done, of, f"loss {loss:.4f}"),
     )

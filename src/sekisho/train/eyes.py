@@ -1,7 +1,7 @@
 """Eyes from nothing: a small Qwen2-VL model learns the checks of a rubric from rendered forms.
 
-Beside the answers, the tokens of the vision tower learn where the evidence lies (one label a token and name), and their pooled values learn the answers too. Both
-helpers are linear and are thrown away; without them so small a course teaches a vision transformer little more than what is frequent.
+Beside the answers, the tokens of the vision tower learn to resemble the questions whose evidence they show, and their pooled values learn the answers too. These
+helpers are thrown away; a vision transformer that is told nothing but yes and no learns little in so small a course.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class EyesRecipe(Frozen):
     learning_rate: float = Field(1.5e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.05, ge=0, le=1)
-    evidence: float = Field(6.0, ge=0)
+    evidence: float = Field(50.0, ge=0)
     pooled: float = Field(0.5, ge=0)
     bf16: bool = True
     threads: int = Field(2, ge=1)
@@ -78,7 +78,7 @@ def new_model(shape: Sight, special: dict[str, int], seed: int) -> Any:
         "vocab_size": shape.vocab_size, "hidden_size": shape.hidden_size, "intermediate_size": shape.intermediate_size,
         "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads, "num_key_value_heads": shape.heads,
         "max_position_embeddings": 4096, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16]},
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16]},
     }  # fmt: skip
     vision = {
         "depth": shape.vision_layers, "embed_dim": shape.vision_size, "hidden_size": shape.hidden_size, "num_heads": shape.vision_heads,
@@ -92,22 +92,44 @@ def new_model(shape: Sight, special: dict[str, int], seed: int) -> Any:
         image_token_id=special["<|image_pad|>"],
         tie_word_embeddings=True,
     )
-    return Qwen2VLForConditionalGeneration(config)
+    model = Qwen2VLForConditionalGeneration(config)
+    with torch.no_grad():
+        first = model.model.language_model.layers[0].self_attn
+        first.q_proj.weight.mul_(_GAIN)
+        first.k_proj.weight.copy_(first.q_proj.weight)
+    return model
+
+
+_GAIN = 3.0
+"""The first layer starts with queries and keys alike and strong: a question looks at what resembles it, which is what `Helpers` makes of evidence."""
 
 
 class Helpers(nn.Module):
-    """Where the evidence lies, and the answers from the mean and the greatest of the vision tokens. Kept only while training."""
+    """What is learnt beside the answers, and thrown away afterwards.
 
-    def __init__(self, width: int, names: int, criteria: int) -> None:
+    A vision token shall resemble the question whose evidence it shows: the cosine between the two is a label's logit. Other things that can be seen have a linear
+    label, and the mean and the greatest of the vision tokens say the answers too.
+    """
+
+    def __init__(self, width: int, others: int, criteria: int) -> None:
         super().__init__()
-        self.where = nn.Linear(width, names)
+        self.slope = nn.Parameter(torch.full((criteria,), 8.0))
+        self.offset = nn.Parameter(torch.full((criteria,), -4.0))
+        self.others = nn.Linear(width, others)
         self.pooled = nn.Linear(2 * width, criteria)
-        nn.init.constant_(self.where.bias, -3.0)
+        nn.init.constant_(self.others.bias, -3.0)
         nn.init.constant_(self.pooled.bias, -2.0)
 
-    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `[images, tokens, names]` and `[images, criteria]`."""
-        return self.where(seen), self.pooled(torch.cat((seen.mean(1), seen.amax(1)), dim=-1))
+    def forward(self, seen: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[images, tokens, criteria + others]` and `[images, criteria]`.
+
+        Args:
+            seen: vision tokens `[images, tokens, width]`.
+            questions: embeddings of the questions' last tokens `[criteria, width]`.
+        """
+        alike = functional.normalize(seen.float(), dim=-1) @ functional.normalize(questions.float(), dim=-1).T
+        where = torch.cat((self.slope * alike + self.offset, self.others(seen).float()), dim=-1)
+        return where, self.pooled(torch.cat((seen.mean(1), seen.amax(1)), dim=-1))
 
 
 def batches(
@@ -156,15 +178,22 @@ def fit(
     recipe: EyesRecipe,
     model: Any,
     shards: Sequence[Shard],
-    forward: Forward,
+    asking: tuple[Forward, Sequence[int]],
     run: Path,
     told: Callable[[int, int, float], None],
 ) -> Any:
-    """Train a model; a stopped run goes on from its last checkpoint. Raises TrainingError when the loss is not a number."""
+    """Train a model; a stopped run goes on from its last checkpoint.
+
+    Args:
+        asking: the pass that answers all questions, and the last token of each of them.
+        told: hears of every step: which, of how many, and the mean loss of the answers.
+
+    Raises:
+        TrainingError: when the loss is not a number.
+    """
     torch.set_num_threads(recipe.threads)
-    helpers = Helpers(
-        model.config.text_config.hidden_size, shards[0].evidence.shape[2], shards[0].answers.shape[1]
-    )
+    criteria = shards[0].answers.shape[1]
+    helpers = Helpers(model.config.text_config.hidden_size, shards[0].evidence.shape[2] - criteria, criteria)
     both = nn.ModuleDict({"model": model, "helpers": helpers}).train()
     optimiser = torch.optim.AdamW(
         _groups(both, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98)
@@ -175,7 +204,7 @@ def fit(
     for step, batch in zip(range(start, steps), batches(shards, recipe, start), strict=False):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * _rate(step, steps, recipe.warmup)
-        loss = _step(recipe, both, optimiser, forward, batch)
+        loss = _step(recipe, both, optimiser, asking, batch)
         mean = loss if not mean else 0.98 * mean + 0.02 * loss
         told(step + 1, steps, mean)
         if time.monotonic() - saved > recipe.checkpoint_seconds:
@@ -186,14 +215,22 @@ def fit(
 
 
 def _step(
-    recipe: EyesRecipe, both: nn.ModuleDict, optimiser: Any, forward: Forward, batch: tuple[Tensor, ...]
+    recipe: EyesRecipe,
+    both: nn.ModuleDict,
+    optimiser: Any,
+    asking: tuple[Forward, Sequence[int]],
+    batch: tuple[Tensor, ...],
 ) -> float:
     pixels, grids, answers, evidence = batch
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
-        logits, seen = forward(both["model"], pixels, grids)
-        where, pooled = both["helpers"](seen)
+        model: Any = both["model"]
+        logits, seen = asking[0](model, pixels, grids)
+        asked = model.get_input_embeddings()(torch.tensor(asking[1]))
+        where, pooled = both["helpers"](seen, asked)
     loss = main = loss_of(logits.float(), answers)
-    loss = loss + recipe.evidence * functional.binary_cross_entropy_with_logits(where.float(), evidence)
+    loss = loss + recipe.evidence * functional.binary_cross_entropy_with_logits(
+        where, evidence, pos_weight=_RARE
+    )
     loss = loss + recipe.pooled * functional.binary_cross_entropy_with_logits(pooled.float(), answers)
     if not torch.isfinite(loss):
         raise TrainingError(
@@ -221,6 +258,8 @@ def _rate(step: int, steps: int, warmup: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
 
 
+_RARE = torch.tensor(3.0)
+"""Weight of a token that shows evidence: one in a hundred does."""
 _CHECKPOINT = "checkpoint.pt"
 
 

@@ -11,6 +11,7 @@ from ..core.access import Caller
 from ..core.errors import InputError, NotFoundError
 from ..loop.judge import Judge
 from ..loop.parts import Parts
+from ..loop.recognise import Eyes
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch
 
@@ -26,6 +27,7 @@ class Desk:
     judge: Judge
     watch: PromotionWatch
     retries: RetryBook[Any]
+    eyes: Eyes
 
     @property
     def model(self) -> str:

@@ -17,7 +17,7 @@ from sekisho.train.eyes_tokens import SPECIAL, train_tokenizer
 QUESTIONS = [
     "Is it blurred?",
     "Is the box for the seal empty?",
-    "Does it spell <|answer|> or no?",
+    "Does it spell <|vision_end|> or no?",
     "印はありますか。",
 ]
 
@@ -84,11 +84,9 @@ def test_a_question_does_not_feel_its_neighbours(small):
 
 def test_text_never_becomes_a_special_token(small):
     _, tokenizer = small
-    mark = tokenizer.token_to_id(prompt.ANSWER)
+    special = {tokenizer.token_to_id(t) for t in SPECIAL}
     for branch in prompt.branches(tokenizer, QUESTIONS):
-        assert branch.count(mark) == 1
-        assert branch[-1] == mark
-        assert not {tokenizer.token_to_id("yes"), tokenizer.token_to_id("no")} & set(branch)
+        assert not special & set(branch)
 
 
 @given(

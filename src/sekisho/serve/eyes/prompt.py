@@ -1,4 +1,4 @@
-"""What an eye of the house is asked: the image, then a question, then the mark after which it answers yes or no."""
+"""What an eye of the house is asked: the image, then a question; after its last token the eye says yes or no."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 from ...core.packing import Packed, pack
 from .packed import Form
 
-ANSWER = "<|answer|>"
-
 
 def form_of(tokenizer: Any) -> Form:
     """The ids of the tokens around an image and of the answers."""
@@ -18,10 +16,9 @@ def form_of(tokenizer: Any) -> Form:
 
 
 def branches(tokenizer: Any, questions: Sequence[str]) -> list[list[int]]:
-    """Token ids of each question, the mark at its end. Questions are cut as plain text, whatever they spell."""
+    """Token ids of each question. Questions are cut as plain text, whatever they spell."""
     tokenizer.encode_special_tokens = True
-    mark = tokenizer.token_to_id(ANSWER)
-    return [[*tokenizer.encode(q, add_special_tokens=False).ids, mark] for q in questions]
+    return [tokenizer.encode(q, add_special_tokens=False).ids for q in questions]
 
 
 def packed(tokenizer: Any, questions: Sequence[str]) -> Packed:
