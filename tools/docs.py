@@ -24,10 +24,12 @@ BUNDLED = ("data", "models")
 TOP: Mapping[str, str] = {
     "benchmarks": "the programs behind every figure",
     "data": "bundled real data, each folder with its licence",
+    "docker": "containers: Sekisho, LMDeploy, Prometheus, Grafana, LiteLLM",
     "docs": "reference, guides, decisions, the log of what failed",
     "models": "the small models that ship, with model cards",
     "policies": "the policy in force, the identity contracts, the rubric packs",
     "recipes": "every knob of a training run",
+    "scripts": "a vision model served with LMDeploy, checks first",
     "src/sekisho": "the package",
     "tests": "one folder a room",
     "tools": "set-up and generated documents",
