@@ -48,6 +48,8 @@ class EyesRecipe(Frozen):
     Attributes:
         forms: how many are rendered; `calibration` further ones fit the temperatures.
         epochs: passes over them. From the second on they are moved by a few pixels.
+        minutes: learning ends after so many at the latest, and the rate falls by whichever of steps and minutes is further on (budgeted training, Li and others 2020);
+            0 sets no such end. With it, a second run gives other weights of about the same quality.
         evidence, pooled: weights of the two helping losses.
     """
 
@@ -59,6 +61,7 @@ class EyesRecipe(Frozen):
     calibration: int = Field(600, ge=8)
     shape: Sight = Sight()
     epochs: float = Field(1.5, gt=0)
+    minutes: float = Field(0.0, ge=0)
     batch: int = Field(16, ge=1)
     learning_rate: float = Field(1.5e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
@@ -199,19 +202,27 @@ def fit(
         _groups(both, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98)
     )
     steps = int(recipe.epochs * sum(len(s.answers) for s in shards) // recipe.batch)
-    start = _resumed(run, both, optimiser)
-    saved, mean = time.monotonic(), 0.0
+    start, spent = _resumed(run, both, optimiser)
+    begun, saved, mean = time.monotonic() - spent, time.monotonic(), 0.0
     for step, batch in zip(range(start, steps), batches(shards, recipe, start), strict=False):
+        done = _done(recipe, step / steps, time.monotonic() - begun)
+        if done >= 1:
+            break
         for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * _rate(step, steps, recipe.warmup)
+            group["lr"] = recipe.learning_rate * _rate(done, recipe.warmup)
         loss = _step(recipe, both, optimiser, asking, batch)
         mean = loss if not mean else 0.98 * mean + 0.02 * loss
         told(step + 1, steps, mean)
         if time.monotonic() - saved > recipe.checkpoint_seconds:
-            _save(run, both, optimiser, step + 1)
+            _save(run, both, optimiser, step + 1, time.monotonic() - begun)
             saved = time.monotonic()
-    _save(run, both, optimiser, steps)
+    _save(run, both, optimiser, steps, time.monotonic() - begun)
     return model.eval()
+
+
+def _done(recipe: EyesRecipe, share: float, seconds: float) -> float:
+    """How far a run has come, 0 to 1: by steps or by the clock, whichever is further."""
+    return max(share, seconds / (60 * recipe.minutes)) if recipe.minutes else share
 
 
 def _step(
@@ -250,12 +261,11 @@ def _groups(both: nn.ModuleDict, decay: float) -> list[dict[str, Any]]:
     return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
 
 
-def _rate(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up, then a cosine to a fiftieth."""
-    first = max(1, int(warmup * steps))
-    if step < first:
-        return (step + 1) / first
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
+def _rate(done: float, warmup: float) -> float:
+    """Share of the learning rate when so much of a run is done: linear warm-up, then a cosine to a fiftieth."""
+    if done < warmup:
+        return max(done / warmup, 0.01)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
 _RARE = torch.tensor(3.0)
@@ -263,18 +273,24 @@ _RARE = torch.tensor(3.0)
 _CHECKPOINT = "checkpoint.pt"
 
 
-def _save(run: Path, both: nn.ModuleDict, optimiser: Any, step: int) -> None:
+def _save(run: Path, both: nn.ModuleDict, optimiser: Any, step: int, seconds: float) -> None:
     """Write a checkpoint; it takes the place of the one before only when it is whole."""
     partial = run / f"{_CHECKPOINT}.partial"
-    torch.save({"weights": both.state_dict(), "optimiser": optimiser.state_dict(), "step": step}, partial)
+    state = {
+        "weights": both.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "seconds": seconds,
+    }
+    torch.save(state, partial)
     partial.replace(run / _CHECKPOINT)
 
 
-def _resumed(run: Path, both: nn.ModuleDict, optimiser: Any) -> int:
-    """Take a run up again; returns the step to go on with."""
+def _resumed(run: Path, both: nn.ModuleDict, optimiser: Any) -> tuple[int, float]:
+    """Take a run up again; returns the step to go on with, and the seconds spent."""
     if not (run / _CHECKPOINT).is_file():
-        return 0
+        return 0, 0.0
     state = torch.load(run / _CHECKPOINT, weights_only=True)
     both.load_state_dict(state["weights"])
     optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    return int(state["step"]), float(state["seconds"])
