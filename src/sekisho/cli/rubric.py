@@ -14,7 +14,7 @@ from . import output
 from .options import Call, command
 
 if TYPE_CHECKING:
-    from ..loop.recognise import Told
+    from ..loop.looking import Told
     from ..loop.rubric import Linted, Scored, Watched
 
 PackName = Annotated[str, typer.Option("--pack", help="Name of a pack that ships, or a path to a TOML file.")]
@@ -158,7 +158,7 @@ def run(
 
     A folder's images are judged one by one with progress, and looked at together at the end: exit code 1 when the answers look collapsed, or an image could not be judged.
     """
-    from ..loop import recognise as loop
+    from ..loop import looking as loop
 
     files = loop.images_in(images)
     with call.house() as house, call.progress() as progress:

@@ -12,6 +12,8 @@ from ...core.errors import ToolError
 from .plan import Split
 
 WIDTH, HEIGHT = 576, 768
+LEFT, RIGHT = 44, WIDTH - 44
+"""Where print begins and ends."""
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the sheet."""
 _IPA = Path("/usr/share/fonts/opentype")
