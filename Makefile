@@ -4,6 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEKISHO := $(BIN)/sekisho
 
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+ONLY := $(wordlist 2,99,$(MAKECMDGOALS))
+$(foreach name,$(ONLY),$(eval $(name): bench;@:))
+endif
+
 .PHONY: help setup up test lint report bench soak docs
 
 help: ## Show this list.
@@ -28,8 +33,8 @@ test: lint ## Lint, then every test, the fast ones first.
 report: setup ## The whole report card, as a page and as JSON.
 	@$(SEKISHO) report
 
-bench: setup ## The benchmarks behind every figure in the documents.
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: setup ## The benchmarks behind every figure in the documents; `make bench rubric` runs one.
+	@for file in $(or $(ONLY:%=benchmarks/%.py),benchmarks/*.py); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 soak: setup ## Ten thousand histories of the lanes; a real `transformers serve`; 100,000 requests that try to load something; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server.
 	@SOAK_HISTORIES=10000 $(BIN)/pytest --timeout 7200 tests/serve/test_schedule.py tests/serve/test_lanes.py
