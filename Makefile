@@ -4,6 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 SEKISHO := $(BIN)/sekisho
 
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+ONLY := $(wordlist 2,99,$(MAKECMDGOALS))
+$(foreach name,$(ONLY),$(eval $(name): bench;@:))
+endif
+
 .PHONY: help setup up test lint report bench soak docs
 
 help: ## Show this list.
@@ -29,8 +34,8 @@ test: lint ## Lint, then every test: the fast ones first, two at a time; then th
 report: setup ## The whole report card, as a page and as JSON.
 	@$(SEKISHO) report
 
-bench: setup ## The benchmarks behind every figure in the documents.
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+bench: setup ## The benchmarks behind every figure in the documents; `make bench rubric` runs one.
+	@for file in $(or $(ONLY:%=benchmarks/%.py),benchmarks/*.py); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 MINUTES ?= 20
 LITELLM := .venv-litellm

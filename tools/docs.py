@@ -24,11 +24,13 @@ BUNDLED = ("data", "models")
 TOP: Mapping[str, str] = {
     "benchmarks": "the programs behind every figure",
     "data": "bundled real data, each folder with its licence",
+    "docker": "containers: Sekisho, LMDeploy, Prometheus, Grafana, LiteLLM",
     "docs": "reference, guides, decisions, the log of what failed",
     "models": "the small models that ship, with model cards",
     "monitoring": "a Grafana dashboard and Prometheus alert rules",
     "policies": "the policy in force, the identity contracts, the rubric packs",
     "recipes": "every knob of a training run",
+    "scripts": "a vision model served with LMDeploy, checks first",
     "src/sekisho": "the package",
     "tests": "one folder a room",
     "tools": "set-up, generated documents, the soak",

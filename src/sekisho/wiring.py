@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -10,9 +11,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from .core.canonical import digest_json
 from .core.engine import Backend, Engine
 from .core.errors import NotFoundError, SettingsError, ShelfError
 from .core.settings import Settings
+from .core.sight import Sight
 from .host.gpu import require_device
 from .host.memory import available
 from .host.offline import seal
@@ -58,6 +61,10 @@ class House:
         settings = self.settings
         require_device(settings.device, "torch")
         return room.Classifier(folder, settings.threads, settings.device, settings.nli_max_characters)
+
+    def sight(self) -> Sight:
+        """The eye the settings ask for, not yet started, with what it has learnt and how it was calibrated."""
+        return make_sight(self.settings)
 
     def close(self) -> None:
         """Close the ledger."""
@@ -204,3 +211,27 @@ def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
         **common,
     )
     return cast(Backend, llama)
+
+
+def make_sight(settings: Settings) -> Sight:
+    """Choose the eye. A model folder says itself which rubric it has learnt; a far model may be asked any.
+
+    Raises:
+        SettingsError: for a far eye without an address.
+        ShelfError: for a folder that holds no eye.
+    """
+    if settings.eye == "remote":
+        if not settings.eye_url:
+            raise SettingsError(["eye_url: the remote eye needs the root of a vision server of your own"])
+        far = import_module("sekisho.serve.eyes.remote").RemoteEye
+        return Sight(far(settings.eye_url, settings.eye_remote_model, settings.eye_key))
+    named = Path(settings.eye_model)
+    folder = named if named.is_dir() else settings.share / "models" / settings.eye_model
+    try:
+        made = json.loads((folder / "made.json").read_bytes())
+        scales = json.loads((folder / "calibration.json").read_bytes())["criteria"]
+        learnt = str(made["pack_digest"])
+    except (OSError, ValueError, KeyError) as e:
+        raise ShelfError(f"{folder} holds no eye of ours.", "Check `eye_model`, or train one.") from e
+    eye = import_module("sekisho.serve.eyes.torch").TorchEye(folder.name, folder, settings.threads)
+    return Sight(eye, learnt, {k: (float(a), float(b)) for k, (a, b) in scales.items()}, digest_json(scales))

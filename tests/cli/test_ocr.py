@@ -17,11 +17,13 @@ def image(tmp_path):
 
 
 def test_what_is_no_image_and_what_is_missing_are_told(cli, image, tmp_path, monkeypatch):
-    (tmp_path / "form.png").write_bytes(b"%PDF-1.7")
+    (tmp_path / "form.png").write_bytes(b"GIF89a")
+    (tmp_path / "form.pdf").write_bytes(b"%PDF-1.7")
     pytest.importorskip("cv2", reason="OpenCV is not installed: pip install 'sekisho[ocr]'")
     monkeypatch.setenv("PATH", str(tmp_path))
     for file, code, exit_code in (
         ("form.png", "unsupported_encoding", 2),
+        ("form.pdf", "invalid_input", 2),
         ("none.png", "data", 2),
         ("page.png", "tool_absent", 78),
     ):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from small_eye import eye_folder, picture_file
+
 SHARE = Path(__file__).parents[2]
 
 
@@ -81,3 +83,37 @@ def test_watch_ends_with_1_when_a_model_stopped_looking(cli, file, tmp_path):
     assert ended.code == 1
     assert "ALARM few_vectors" in ended.out
     assert cli("rubric", "watch", "--pack", "kotaro", "--answers", str(file), "--json").code == 0
+
+
+def test_images_are_judged_one_by_one_and_a_broken_one_is_told(cli, tmp_path):
+    eye = eye_folder(tmp_path / "eye")
+    inside = tmp_path / "images"
+    inside.mkdir()
+    (inside / "a.png").write_bytes(picture_file(1))
+    (inside / "b.png").write_bytes(b"no image")
+    call = (
+        "rubric",
+        "run",
+        "--pack",
+        "intake",
+        str(inside),
+        "--json",
+        "--eye-model",
+        str(eye),
+        "--threads",
+        "1",
+    )
+    ended = cli(*call)
+    first, second = map(json.loads, ended.out.splitlines())
+    assert ended.code == 1
+    assert len(first["found"]["checks"]) == 60
+    assert first["found"]["judgement"].startswith("jdg_")
+    assert "no image" in second["error"]
+    assert cli("audit", "verify").code == 0
+
+
+def test_a_run_with_nothing_to_look_at_or_nobody_to_look(cli, tmp_path):
+    assert cli("rubric", "run", "--pack", "intake", str(tmp_path)).code == 2
+    (tmp_path / "a.png").write_bytes(picture_file())
+    assert cli("rubric", "run", "--pack", "intake", str(tmp_path), "--eye-model", str(tmp_path)).code == 2
+    assert cli("rubric", "run", "--pack", "intake", str(tmp_path), "--eye", "remote").code == 2

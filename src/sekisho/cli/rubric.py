@@ -1,7 +1,8 @@
-"""`rubric`: packs linted, answers scored, a run of answers watched. Needs no model and no ledger."""
+"""`rubric`: packs linted, answers scored, images looked at, a run of answers watched, an eye trained."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from . import output
 from .options import Call, command
 
 if TYPE_CHECKING:
+    from ..loop.looking import Told
     from ..loop.rubric import Linted, Scored, Watched
 
 PackName = Annotated[str, typer.Option("--pack", help="Name of a pack that ships, or a path to a TOML file.")]
@@ -31,6 +33,8 @@ def register(app: typer.Typer) -> None:
     command(group)(lint)
     command(group)(score)
     command(group)(watch)
+    command(group)(run)
+    command(group)(train)
     app.add_typer(group, name="rubric", rich_help_panel="Judge and audit")
 
 
@@ -140,3 +144,64 @@ def _told(found: Watched) -> dict[str, Any]:
         "outcomes": ", ".join(f"{k} {n}" for k, n in bias.outcomes.items()) or "-",
     }
     return told | {f"ALARM {a.code}": f"{a.what} {a.found:.2f}, bound {a.bound:.2f}" for a in found.alarms}
+
+
+def run(
+    call: Call,
+    pack: PackName,
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="PNG, JPEG, WebP or TIFF files, or folders of them.", metavar="IMAGE…"),
+    ],
+) -> None:
+    """Judge images by a rubric: each goes through the guard, the eye and the scorer, and into the ledger. With `--json`, one object an image.
+
+    A folder's images are judged one by one with progress, and looked at together at the end: exit code 1 when the answers look collapsed, or an image could not be judged.
+    """
+    from ..loop import looking as loop
+
+    files = loop.images_in(images)
+    with call.house() as house, call.progress() as progress:
+        ran = asyncio.run(loop.run(house, pack, files, lambda told: _image(call, told), progress))
+    for alarm in ran.alarms:
+        typer.echo(f"{alarm.code}: {alarm.what} {alarm.found:.2f}, bound {alarm.bound:.2f}", err=True)
+    if ran.alarms or ran.failed:
+        raise typer.Exit(1)
+
+
+def _image(call: Call, told: Told) -> None:
+    if call.json:
+        output.write_json_lines([told.model_dump(mode="json", exclude_none=True)])
+    elif told.found is None:
+        output.write_lines([f"{told.file}: {told.error}"])
+    else:
+        found = told.found
+        title = f"{found.pattern} {found.title.en}" if found.title else found.state
+        why = " ".join(found.because) or "-"
+        output.write_lines([f"{told.file}: {title}  ({why}; {found.judgement}, {found.milliseconds:.0f} ms)"])
+
+
+def train(
+    call: Call,
+    recipe: Annotated[str, typer.Argument(help="Recipe: a path, or a name under `share`/recipes.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder; under `home`/runs by default.", metavar="PATH")
+    ] = None,
+) -> None:
+    """Train a small vision model for a rubric on rendered forms, and measure it on forms of another make. A stopped run goes on."""
+    from ..loop import eyes as loop
+
+    with call.house() as house, call.progress() as progress:
+        result = loop.train_eyes(house, recipe, out, progress)
+    f = result.figures
+    told = {
+        "criteria right": f"{f.mean:.4f}",
+        "always the frequent answer": f"{f.majority_mean:.4f}",
+        "worst": f"{f.worst:.3f} ({f.worst_id})",
+    }
+    told |= {
+        "balanced": f"{f.balanced:.4f}",
+        "outcome right": f"{f.pattern:.3f}",
+        "calibration error": f"{f.ece:.4f}",
+    }
+    call.result(result, {"folder": result.folder, "weights": result.weights, **told})

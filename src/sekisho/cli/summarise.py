@@ -40,14 +40,15 @@ def summarize(
         if remote.serves(house):
             found = remote.summary(house.settings, text, contract, progress)
         else:
-            found = asyncio.run(_here(house, text, contract, progress))
+            found = asyncio.run(here(house, text, contract, progress))
     if call.json:
         output.write_json(found)
     else:
         output.write_lines(_told(found))
 
 
-async def _here(house: House, text: str, contract: str, progress: Progress) -> dict[str, Any]:
+async def here(house: House, text: str, contract: str, progress: Progress) -> dict[str, Any]:
+    """Summarise in this process: the promoted model is loaded and stopped again."""
     from ..loop.serving import open_judge
     from ..loop.summarise import Summary
 

@@ -33,7 +33,7 @@ class Judgement(Frozen):
     Attributes:
         id: `jdg_…`.
         at: UTC time, ISO 8601.
-        task: gate, nli, question (any other typed question), chat.
+        task: gate, nli, question (any other typed question), chat, rubric (probabilities are of yes, by criterion).
         type: the question's type; None for free text.
         name: the client's question id; never shown to the model.
         probabilities: calibrated, by option key; empty for free text and when no readable answer came.

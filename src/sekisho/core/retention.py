@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 ALL = "all"
 """The class of whatever no exception names."""
-CLASSES = ("gate", "nli", "question", "chat", "corrected")
+CLASSES = ("gate", "nli", "question", "chat", "rubric", "corrected")
 """Tasks, and `corrected`: content somebody has corrected, which training needs. Of several classes the longest time counts."""
 _MOST = 36_500.0
 

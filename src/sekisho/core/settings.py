@@ -39,8 +39,8 @@ class Settings:
         return self.values["host"] is None or self.values["host"] in _LOOPBACK
 
     def reachable(self) -> str:
-        """What the egress seal lets through beside loopback: `egress`, and the remote engine's servers."""
-        far = [_place(self.values[name]) for name in ("remote_url", "remote_fallback_url")]
+        """What the egress seal lets through beside loopback: `egress`, and the servers of the remote engine and the remote eye."""
+        far = [_place(self.values[name]) for name in ("remote_url", "remote_fallback_url", "eye_url")]
         return ",".join(x for x in (self.values["egress"], *far) if x)
 
     def token_list(self, name: str = "tokens") -> tuple[str, ...]:

@@ -222,6 +222,46 @@ TABLE: tuple[Spec, ...] = (
         "nano",
         "Base model folder for the gate: a name under `share`/models or a path.",
     ),
+    Spec(
+        "eye",
+        values.choice("torch", "remote"),
+        "torch",
+        "What looks at images: a model in this process, or a vision server of your own.",
+    ),
+    Spec(
+        "eye_model",
+        values.text,
+        "nano_vl",
+        "Model folder of the torch eye: a name under `share`/models or a path.",
+    ),
+    Spec(
+        "eye_url",
+        values.address,
+        None,
+        "Root of the server the remote eye asks, `http://…`; it must be a machine of your own.",
+    ),
+    Spec(
+        "eye_remote_model",
+        values.optional,
+        None,
+        "Name of the vision model there; none takes the only one it lists.",
+    ),
+    Spec("eye_key", values.optional, None, "Bearer token for that server.", secret=True),
+    Spec(
+        "eye_seconds", values.real(0.1, 3600), 30.0, "Seconds for one image, from its bytes to its answers."
+    ),
+    Spec(
+        "keep_images",
+        values.choice("off", "on"),
+        "off",
+        "`on` keeps an image file beside its judgement; otherwise only its digest is kept.",
+    ),
+    Spec(
+        "cors_origins",
+        values.optional,
+        None,
+        "Comma-separated origins of other sites whose pages may call this server, `http://localhost:3000`; none by default.",
+    ),
     Spec("recipe", values.text, "gate", "Recipe of the gate: a name under `share`/recipes or a path."),
     Spec("nli_model", values.text, "nano-nli", "NLI classifier: a name under `share`/models or a path."),
     Spec(

@@ -27,7 +27,7 @@ def correct(ledger: Ledger, judgement: str, label: str, reason: str, by: str = "
     record = entry.record
     assert isinstance(record, Judgement)
     _check(record, label, reason, by)
-    was = record.decision if record.task == "gate" else record.answer
+    was = _said(record, label)
     filed = Correction(
         id=new_id("cor"),
         at=utc_now(),
@@ -44,8 +44,26 @@ def correct(ledger: Ledger, judgement: str, label: str, reason: str, by: str = "
     return filed
 
 
+def _said(record: Judgement, label: str) -> str | None:
+    """The machine's original answer; of a rubric, its answer to the criterion that is corrected."""
+    if record.task == "gate":
+        return record.decision
+    if record.task == "rubric":
+        criterion = label.partition(":")[0]
+        return f"{criterion}:{'yes' if criterion in record.reasons else 'no'}"
+    return record.answer
+
+
+def _labels(record: Judgement) -> list[str]:
+    if record.task == "gate":
+        return sorted(gate.KEYS)
+    if record.task == "rubric":
+        return [f"{id}:{answer}" for id in sorted(record.probabilities) for answer in ("yes", "no")]
+    return sorted(record.probabilities)
+
+
 def _check(record: Judgement, label: str, reason: str, by: str) -> None:
-    valid = sorted(gate.KEYS) if record.task == "gate" else sorted(record.probabilities)
+    valid = _labels(record)
     if not valid:
         raise InputError(
             f"Judgement {record.id} is free text and has no options.", "Correct its gate judgement."

@@ -1,14 +1,15 @@
-"""Images to text, on this machine: guarded, cleaned up, read. The image is not kept; its digest says which one it was."""
+"""Images and PDF pages to text, on this machine: guarded, cleaned up, read. The image is not kept; its digest says which one it was."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..core.errors import DataError, InputError, ToolError
 from ..core.gate_prompt import Lang, lang_of
 from ..core.question import Frozen
 from ..tasks.images import Bounds, Picture, look
+from ..tasks.ocr.pdf import is_pdf, pages
 from ..tasks.ocr.text import Line, joined
 
 SECONDS = 60.0
@@ -21,6 +22,7 @@ class Read(Frozen):
 
     Attributes:
         digest: of the file as it came.
+        page: from 1; of a PDF the page, else 1.
         width, height: of the upright image, in pixels; boxes refer to it.
         lang: `ja` when there is any kana or kanji, else `en`.
         vertical: whether the lines run downwards.
@@ -31,6 +33,7 @@ class Read(Frozen):
     """
 
     digest: str
+    page: int = 1
     width: int
     height: int
     lang: Lang
@@ -56,9 +59,18 @@ def read(
         ToolError: when OpenCV, Tesseract or a language pack is missing, naming the package.
         EngineTimeoutError, EngineError: when reading takes too long or fails.
     """
+    return next(read_pages(data, languages, seconds, threads))
+
+
+def read_pages(
+    data: bytes, languages: Sequence[str] = LANGUAGES, seconds: float = SECONDS, threads: int = 1
+) -> Iterator[Read]:
+    """Read an image file, or every page of a PDF, one after the other; `seconds` is the deadline of each. Raises as `read` does."""
     if not languages:
         raise InputError("No language was named.", "Name one, for example jpn.")
-    return _read(look(data, Bounds()), languages, seconds, threads)
+    pictures = pages(data) if is_pdf(data) else iter([look(data, Bounds())])
+    for number, picture in enumerate(pictures, start=1):
+        yield _read(picture, languages, seconds, threads).model_copy(update={"page": number})
 
 
 def _read(picture: Picture, languages: Sequence[str], seconds: float, threads: int) -> Read:
@@ -84,11 +96,20 @@ def _read(picture: Picture, languages: Sequence[str], seconds: float, threads: i
     )
 
 
-def read_file(file: Path, languages: Sequence[str], seconds: float, threads: int) -> Read:
-    """Read the text of an image on disk. Raises DataError for a file that cannot be opened, else as `read` does."""
+def read_file(file: Path, languages: Sequence[str], seconds: float, threads: int) -> list[Read]:
+    """Read the text of an image or a PDF on disk. Raises DataError for a file that cannot be opened, else as `read_pages` does."""
+    return list(read_pages(read_bytes(file), languages, seconds, threads))
+
+
+def read_bytes(file: Path) -> bytes:
+    """A file's bytes, one more than is allowed at most. Raises DataError for a file that cannot be opened."""
     try:
         with file.open("rb") as stream:
-            data = stream.read(Bounds().bytes + 1)
+            return stream.read(Bounds().bytes + 1)
     except OSError as e:
         raise DataError(f"{file} cannot be read: {e.strerror}.", "Give an image file.") from e
-    return read(data, languages, seconds, threads)
+
+
+def whole_text(found: Sequence[Read]) -> str:
+    """The text of all pages, an empty line between them; pages without text are left out."""
+    return "\n\n".join(one.text for one in found if one.text.strip())

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ..core.engine import Engine
 from ..core.settings import Settings
+from ..core.sight import Sight
 from ..ledger.store import Ledger
 from ..shelf import Release, Shelf
 
@@ -38,6 +39,10 @@ class Parts(Protocol):
     @property
     def contract_documents(self) -> Mapping[str, Mapping[str, Any]]:
         """Identity contracts by name."""
+        ...
+
+    def sight(self) -> Sight:
+        """The eye the settings ask for, not yet started."""
         ...
 
     def engine_for(self, folder: Path, release: Release) -> Engine:

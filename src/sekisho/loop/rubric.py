@@ -70,6 +70,20 @@ class Wording(Frozen):
     most: int | None = None
 
 
+def shown(share: Path) -> list[dict[str, Any]]:
+    """The packs that ship, in short: name, version, title, number of criteria, names of the outcomes."""
+    return [
+        {
+            "name": p.name,
+            "version": p.version,
+            "title": p.title.model_dump(),
+            "criteria": len(p.criteria),
+            "patterns": {one.id: one.title.model_dump() for one in p.patterns},
+        }
+        for p in (load_pack(n, share) for n in names(share))
+    ]
+
+
 def lint_packs(name: str | None, share: Path) -> list[Linted]:
     """Lint one pack, by path or by name, or every pack that ships. Raises DataError for a file that is no pack."""
     return [_linted(load_pack(n, share)) for n in ([name] if name else names(share))]
@@ -115,6 +129,11 @@ def _packed(scorer: Scorer, answers: Sequence[Mapping[str, Any]]) -> list[int]:
         except InputError as e:
             raise InputError(f"Image {number}: {e.what}", e.do) from e
     return packed
+
+
+def worded(pack: Pack, found: Score, seed: str, wording: Wording) -> Scored:
+    """A score with its words; comments are drawn by the seed."""
+    return _scored(pack, found, Deck(pack, seed), wording)
 
 
 def _scored(pack: Pack, found: Score, deck: Deck, wording: Wording) -> Scored:

@@ -21,7 +21,6 @@ from transformers import (
     DebertaV2ForSequenceClassification,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
@@ -32,7 +31,7 @@ from ..core.errors import TrainingError
 from ..core.prompt import SPECIAL
 from ..data.nli import Pair
 from .batches import half_precision
-from .checkpoints import WallClockSaves, newest_checkpoint
+from .checkpoints import Saves, WholeTrainer, resume_from
 from .nli_recipe import NliTrain
 from .nli_rows import PairCollator, PairRows, mirrored
 
@@ -128,7 +127,7 @@ class _Cooled(TrainerCallback):
         return control
 
 
-class NliTrainer(Trainer):
+class NliTrainer(WholeTrainer):
     """The trainer with weighted cross-entropy, smoothed labels and, if asked, half precision where it pays."""
 
     def __init__(self, smoothing: float, half: bool, **kwargs: Any) -> None:
@@ -223,16 +222,19 @@ def train_nli(recipe: NliTrain, base: Path, pairs: Sequence[Pair], out: Path, to
     torch.set_num_threads(recipe.threads)
     tokenizer = nli_tokenizer(base, recipe.shape.max_position_embeddings)
     shown = mirrored(pairs) if recipe.mirror else list(pairs)
+    saves = Saves(recipe.checkpoint_seconds)
     trainer = _BaseTrainer(
         recipe,
         model=nli_model(recipe, base, tokenizer),
         args=nli_arguments(recipe, out),
         train_dataset=PairRows(shown, tokenizer, COLUMNS, recipe.max_tokens),
         data_collator=PairCollator(tokenizer.pad_token_id),
-        callbacks=[WallClockSaves(recipe.checkpoint_seconds), _Cooled(recipe), Watch(told)],
+        callbacks=[saves, _Cooled(recipe), Watch(told)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    with saves:
+        trainer.train(resume_from_checkpoint=resume_from(out / "checkpoints"))
+    saves.require_finished(trainer.state)
     return _save(trainer.model, tokenizer, out / "model")
 
 

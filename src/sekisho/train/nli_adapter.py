@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Prin
 
 from ..core.errors import TrainingError
 from ..data.nli import Pair
-from .checkpoints import WallClockSaves, newest_checkpoint
+from .checkpoints import Saves, resume_from
 from .nli import NliTrainer, Told, Watch, nli_arguments
 from .nli_recipe import NliAdapt
 from .nli_rows import PairCollator, PairRows, balanced
@@ -78,6 +78,7 @@ def train_adapter(
     tokenizer.split_special_tokens = True
     places = {label: i for i, label in enumerate(columns)}
     weights = balanced(pairs) if recipe.balance else None
+    saves = Saves(recipe.checkpoint_seconds)
     trainer = NliTrainer(
         0.0,
         False,
@@ -85,10 +86,12 @@ def train_adapter(
         args=nli_arguments(recipe, out),
         train_dataset=PairRows(pairs, tokenizer, places, recipe.max_tokens, weights),
         data_collator=PairCollator(tokenizer.pad_token_id),
-        callbacks=[WallClockSaves(recipe.checkpoint_seconds), Watch(told)],
+        callbacks=[saves, Watch(told)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
+    with saves:
+        trainer.train(resume_from_checkpoint=resume_from(out / "checkpoints"))
+    saves.require_finished(trainer.state)
     return trainer.model.eval()
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import metrics
@@ -41,10 +42,19 @@ class Door:
         ring: the API keys. While there is no token and there never was a key, only clients that call this machine by a loopback name
             come in, and no page of another site.
         batch: further bearer tokens, whose requests take the batch lane.
+        origins: other sites whose pages may call this server; none by default.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[str], ring: Ring, batch: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Sequence[str],
+        ring: Ring,
+        batch: Sequence[str] = (),
+        origins: Sequence[str] = (),
+    ) -> None:
         self._app = app
+        self._origins = frozenset(o.lower().rstrip("/") for o in origins)
         self._tokens = [_digest(t.encode("utf-8")) for t in (*tokens, *batch)]
         self._batch = [_digest(t.encode("utf-8")) for t in batch]
         self._ring = ring
@@ -56,7 +66,11 @@ class Door:
             return
         scope = _without_lane(scope)
         request_id = scope["state"]["request_id"] = new_id("req")
-        reply = _Reply(send, request_id)
+        friend = self._friend(Headers(scope=scope))
+        reply = _Reply(send, request_id, friend)
+        if friend and scope["method"] == "OPTIONS":
+            await _preflight(scope, receive, reply)
+            return
         if scope["method"] == "HEAD":  # as GET; the server below leaves the body out
             scope = {**scope, "method": "GET"}
         try:
@@ -83,7 +97,7 @@ class Door:
             ScopeError: for a key that may not do this; OverloadedError for one that asks too often.
         """
         if not self._tokens and not self._ring.ever:
-            _check_host(headers)
+            _check_host(headers, self._friend(headers))
             return _ANYBODY
         if path in OPEN:
             return Caller(None, None, frozenset())
@@ -97,6 +111,11 @@ class Door:
             what, do = "This key asks too often.", f"It may ask {caller.per_minute} times a minute."
             raise _refused("rate", OverloadedError(what, do, math.ceil(seconds)))
         return caller
+
+    def _friend(self, headers: Headers) -> str | None:
+        """The origin of a page that may call this server; None for every other."""
+        origin = headers.get("origin", "")
+        return origin if origin.lower() in self._origins else None
 
     def _caller(self, authorization: str) -> Caller | None:
         """Whose token or key the header holds; it takes as long for a wrong token as for a right one.
@@ -145,8 +164,8 @@ def _without_lane(scope: Scope) -> Scope:
 class _Reply:
     """`send` that adds what every answer carries, and knows whether the answer has begun."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
-        self._send, self._id, self.started = send, request_id, False
+    def __init__(self, send: Send, request_id: str, friend: str | None = None) -> None:
+        self._send, self._id, self._friend, self.started = send, request_id, friend, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -155,10 +174,24 @@ class _Reply:
             headers.setdefault(REQUEST_ID, self._id)
             headers.setdefault("cache-control", "no-store")
             headers.setdefault("x-content-type-options", "nosniff")
+            if self._friend:
+                headers["access-control-allow-origin"] = self._friend
+                headers["access-control-expose-headers"] = REQUEST_ID
+                headers.add_vary_header("origin")
         await self._send(message)
 
 
-def _check_host(headers: Headers) -> None:
+async def _preflight(scope: Scope, receive: Receive, send: Send) -> None:
+    """What a browser asks before it lets a page of a friendly origin call."""
+    allowed = {
+        "access-control-allow-methods": "GET, POST",
+        "access-control-allow-headers": "authorization, content-type",
+        "access-control-max-age": "600",
+    }
+    await Response(status_code=204, headers=allowed)(scope, receive, send)
+
+
+def _check_host(headers: Headers, friend: str | None = None) -> None:
     """Without tokens, the browser is the way in: a foreign name that resolves to this machine, or a page of another site."""
     host = headers.get("host", "")
     if not _is_loopback(host):
@@ -167,7 +200,7 @@ def _check_host(headers: Headers) -> None:
             "Use 127.0.0.1 or localhost, or make an API key with `sekisho keys make`.",
         )
     origin = headers.get("origin")
-    if origin is not None and _netloc(origin) != host.lower():
+    if origin is not None and friend is None and _netloc(origin) != host.lower():
         raise HostError(f"The origin {origin!r} is another site.", "Call from this server's own address.")
 
 

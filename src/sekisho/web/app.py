@@ -23,6 +23,7 @@ from ..loop.judge import Judge
 from ..loop.keys import Ring, require_keys
 from ..loop.nli import Nli
 from ..loop.parts import Parts
+from ..loop.recognise import Eyes
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
 from ..wiring import build
@@ -36,8 +37,10 @@ from . import (
     keys_api,
     lanes,
     nli_api,
+    ocr_api,
     ollama_api,
     openai_api,
+    rubrics_api,
     summaries_api,
     systemone_api,
 )
@@ -70,7 +73,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = judge or await open_judge(parts)
-        desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook(), Nli(parts))
+        desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook(), Nli(parts), Eyes(parts))
         app.state.desk = desk
         desk.watch.start()
         beside = [asyncio.create_task(work(parts)) for work in (sweep, attend)]
@@ -82,6 +85,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             await asyncio.gather(*beside, return_exceptions=True)
             await desk.retries.close()
             await desk.nli.close()
+            await desk.eyes.close()
             await desk.watch.stop()
 
     app = FastAPI(
@@ -107,6 +111,8 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         ollama_api,
         summaries_api,
         nli_api,
+        rubrics_api,
+        ocr_api,
         judgements,
         escalations_api,
         keys_api,
@@ -119,7 +125,11 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, errors.on_http)
     settings = parts.settings
     app.add_middleware(
-        Door, tokens=settings.token_list(), ring=Ring(parts), batch=settings.token_list("batch_tokens")
+        Door,
+        tokens=settings.token_list(),
+        ring=Ring(parts),
+        batch=settings.token_list("batch_tokens"),
+        origins=settings.token_list("cors_origins"),
     )
     undescribed = app.openapi
     app.openapi = lambda: describe(undescribed())  # type: ignore[method-assign]

@@ -12,6 +12,7 @@ from ..core.errors import InputError, NotFoundError
 from ..loop.judge import Judge
 from ..loop.nli import Nli
 from ..loop.parts import Parts
+from ..loop.recognise import Eyes
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch
 
@@ -28,6 +29,7 @@ class Desk:
     watch: PromotionWatch
     retries: RetryBook[Any]
     nli: Nli
+    eyes: Eyes
 
     @property
     def model(self) -> str:

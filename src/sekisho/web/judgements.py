@@ -38,7 +38,9 @@ _After = Annotated[
 ]
 _Limit = Annotated[int, Query(ge=1, le=1000, description="Most of them on this page.")]
 _Newest = Annotated[bool, Query(description="Newest first instead of oldest first.")]
-_Task = Annotated[Literal["gate", "nli", "question", "chat"] | None, Query(description="Only of this task.")]
+_Task = Annotated[
+    Literal["gate", "nli", "question", "chat", "rubric"] | None, Query(description="Only of this task.")
+]
 _CORRECTIONS = 1000
 
 

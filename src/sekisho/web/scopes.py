@@ -7,8 +7,8 @@ from typing import Any
 
 from ..core.access import EVERYTHING, SCOPES
 
-OPEN = frozenset({"/healthz"})
-"""Paths that need no key: a supervisor has none."""
+OPEN = frozenset({"/healthz", "/rubrics"})
+"""Paths that need no key: a supervisor has none, and a page without data asks for one itself."""
 
 _READING = frozenset({"audit", "correct"})
 ROUTES: Mapping[str, frozenset[str]] = {
@@ -24,6 +24,9 @@ ROUTES: Mapping[str, frozenset[str]] = {
     "GET /nli/dashboard": _READING,
     "POST /v1/feedback": frozenset({"correct"}),
     "POST /v1/summaries": frozenset({"judge"}),
+    "GET /v1/rubrics": EVERYTHING,
+    "POST /v1/rubrics/{pack}": frozenset({"judge"}),
+    "POST /v1/ocr": frozenset({"judge"}),
     "POST /api/chat": frozenset({"judge"}),
     "POST /api/generate": frozenset({"judge"}),
     "POST /api/show": EVERYTHING,

@@ -1,0 +1,70 @@
+"""Eye: what looks at an image. Whoever fulfils this protocol can answer a rubric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .engine import EngineInfo
+from .question import Frozen
+
+
+class Seen(Frozen):
+    """What an eye makes of one image.
+
+    Attributes:
+        log_odds: natural logarithm of p / (1 - p) of yes, by criterion; every criterion that was asked, and no other. Uncalibrated.
+        input_tokens: tokens of the image and the questions; 0 when the eye does not tell.
+        tries: requests it took; more than 1 when parts had to be asked again.
+    """
+
+    log_odds: Mapping[str, float]
+    input_tokens: int = 0
+    tries: int = 1
+
+
+class Eye(Protocol):
+    """Looks at one image and answers yes/no questions about it. May be called from many tasks at once.
+
+    Errors: EngineError when it is down or unreadable, EngineTimeoutError past the deadline.
+    """
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is looking; fixed once started."""
+        ...
+
+    async def start(self) -> None:
+        """Load and become ready."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop and free everything; safe to call twice."""
+        ...
+
+    async def look(self, image: bytes, questions: Mapping[str, str], timeout: float) -> Seen:
+        """Answer questions about an image.
+
+        Args:
+            image: a PNG that passed the guard.
+            questions: by criterion id.
+            timeout: seconds.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Sight:
+    """An eye and what is known about it.
+
+    Attributes:
+        pack: digest of the only rubric pack it has learnt; None when it may be asked anything.
+        scales: slope and offset of the log-odds by criterion, fitted on labelled images; empty when nothing was fitted.
+        calibration: digest of those, or `uncalibrated`.
+    """
+
+    eye: Eye
+    pack: str | None = None
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: str = "uncalibrated"

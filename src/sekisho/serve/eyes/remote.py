@@ -1,0 +1,177 @@
+"""A far eye: a vision server of the house's own, asked in System One where it speaks that, else for JSON under a schema, in groups.
+
+What it leaves out is asked again, up to three times; what it never answers is an error that names it. No answer is ever made up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...core.canonical import digest_text
+from ...core.engine import EngineInfo
+from ...core.errors import EngineError, EngineTimeoutError
+from ...core.sight import Seen
+from ..deadline import deadline_in
+from ..engines.link import AbsentError, Link
+from .schema import answer_schema, read_answers
+
+GROUP = 15
+"""Criteria of one request: short answers are cut off less often."""
+RETRIES = 3
+"""Times the missing part of a group is asked again."""
+_OBSERVED = math.log(2.0)
+"""Log-odds of an answer without a probability: one observation, (1 + 1) / (1 + 2) (rule of succession, Laplace 1774)."""
+_NEAR_ONE = 1e-6
+_TOKENS = 16
+_TASK = "Look at the image and answer each question with 1 for yes or 0 for no. Answer with one JSON object, a key for each question's id, and nothing else."
+
+
+class RemoteEye:
+    """Fulfils `core.sight.Eye` through a server that takes images.
+
+    Args:
+        url: its root, without `/v1`.
+        model: its name there; None takes the only one it lists.
+        key: bearer token.
+    """
+
+    def __init__(self, url: str, model: str | None = None, key: str | None = None) -> None:
+        self._link, self._url, self._model = Link(url, key), url, model
+        self._systemone: bool | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        """What is looking, as far as it tells: the weights of a far model are known by server and name only."""
+        name = self._model or "unknown"
+        return EngineInfo(
+            engine="remote-eye",
+            model=name,
+            model_digest=digest_text(f"{self._url} {name}"),
+            context=0,
+            device="remote",
+        )
+
+    async def start(self) -> None:
+        """Make the connections' pool and find the model. Raises EngineError when several are listed and none is named."""
+        self._link.start()
+        if self._model is None:
+            listed = (await self._link.get("/v1/models", deadline_in(30.0))).get("data") or []
+            names = [m["id"] for m in listed if isinstance(m, dict) and isinstance(m.get("id"), str)]
+            if len(names) != 1:
+                raise EngineError(f"{self._url} lists {len(names)} models.", "Name one: `eye_remote_model`.")
+            self._model = names[0]
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._link.stop()
+
+    async def look(self, image: bytes, questions: Mapping[str, str], timeout: float) -> Seen:
+        """Answer questions, with probabilities where the server gives any.
+
+        Raises:
+            EngineError: naming the criteria that were never answered.
+            EngineTimeoutError: past the deadline.
+        """
+        deadline = deadline_in(timeout)
+        if self._systemone is not False:
+            try:
+                found = await self._decided(image, questions, deadline)
+                self._systemone = True
+                return found
+            except AbsentError:
+                if self._systemone:
+                    raise
+                self._systemone = False
+        return await self._constrained(image, questions, deadline)
+
+    async def _decided(self, image: bytes, questions: Mapping[str, str], deadline: float) -> Seen:
+        """All questions as `noul` over one asset (System One)."""
+        asked = {str(i): {"type": "noul", "instructions": text} for i, text in enumerate(questions.values())}
+        body = {
+            "model": self._model,
+            "state": "<image:0>",
+            "assets": {
+                "<image:0>": {"format": "png", "data_base64": base64.b64encode(image).decode("ascii")}
+            },
+            "questions": asked,
+        }
+        answer = await self._link.post("/v1/systemone", body, deadline)
+        told = answer.get("answers")
+        if not isinstance(told, dict) or told.keys() != asked.keys():
+            raise EngineError("The far eye did not answer every question.", "Check the server.")
+        return Seen(log_odds={id: _log_odds(told[str(i)]) for i, id in enumerate(questions)})
+
+    async def _constrained(self, image: bytes, questions: Mapping[str, str], deadline: float) -> Seen:
+        found: dict[str, int] = {}
+        tries, ids = 0, list(questions)
+        for start in range(0, len(ids), GROUP):
+            group = ids[start : start + GROUP]
+            answers, used = await self._group(image, {i: questions[i] for i in group}, deadline)
+            found |= answers
+            tries += used
+        missing = [i for i in ids if i not in found]
+        if missing:
+            raise EngineError(
+                f"The far eye never answered {', '.join(missing)}.", "Try again, or ask a better model."
+            )
+        return Seen(log_odds={i: _OBSERVED if found[i] else -_OBSERVED for i in ids}, tries=tries)
+
+    async def _group(
+        self, image: bytes, questions: Mapping[str, str], deadline: float
+    ) -> tuple[dict[str, int], int]:
+        """One group, its missing part asked again; what is still missing then is left out."""
+        found: dict[str, int] = {}
+        for tried in range(1, RETRIES + 2):
+            missing = [i for i in questions if i not in found]
+            if not missing:
+                return found, tried - 1
+            if asyncio.get_running_loop().time() >= deadline:
+                raise EngineTimeoutError(
+                    "The far eye did not answer in time.", "Allow more with `eye_seconds`."
+                )
+            found |= await self._asked(image, {i: questions[i] for i in missing}, deadline)
+        return found, RETRIES + 1
+
+    async def _asked(self, image: bytes, questions: Mapping[str, str], deadline: float) -> dict[str, int]:
+        ids = list(questions)
+        body = self._body(image, questions, ids)
+        choices = (await self._link.post("/v1/chat/completions", body, deadline)).get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(first, dict) or first.get("finish_reason") != "stop":
+            return {}
+        message = first.get("message")
+        text = message.get("content") if isinstance(message, dict) else None
+        return read_answers(text, ids) if isinstance(text, str) else {}
+
+    def _body(self, image: bytes, questions: Mapping[str, str], ids: Sequence[str]) -> dict[str, Any]:
+        url = "data:image/png;base64," + base64.b64encode(image).decode("ascii")
+        text = "\n".join([_TASK, *(f"{id}: {question}" for id, question in questions.items())])
+        schema = {"name": "answers", "strict": True, "schema": answer_schema(ids)}
+        return {
+            "model": self._model,
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image_url", "image_url": {"url": url}},
+                        {"type": "text", "text": text},
+                    ],
+                }
+            ],
+            "temperature": 0,
+            "max_tokens": 64 + _TOKENS * len(ids),
+            "response_format": {"type": "json_schema", "json_schema": schema},
+        }
+
+
+def _log_odds(answer: Any) -> float:
+    """Log-odds of a `noul` answer. Raises EngineError for anything but a probability."""
+    p = answer.get("noul") if isinstance(answer, dict) else None
+    if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
+        raise EngineError("The far eye gave something else than a probability.", "Check the server.")
+    p = min(max(float(p), _NEAR_ONE), 1 - _NEAR_ONE)
+    return math.log(p / (1 - p))

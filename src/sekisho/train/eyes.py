@@ -1,0 +1,296 @@
+"""Eyes from nothing: a small Qwen2-VL model learns the checks of a rubric from rendered forms.
+
+Beside the answers, the tokens of the vision tower learn to resemble the questions whose evidence they show, and their pooled values learn the answers too. These
+helpers are thrown away; a vision transformer that is told nothing but yes and no learns little in so small a course.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+from ..core.errors import TrainingError
+from ..core.question import Frozen
+from ..data.forms.shards import Shard
+from ..data.pixels import PATCH, patches
+
+Forward = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Model, patches and grids in; logits `[images, criteria, 2]` and vision tokens `[images, tokens, width]` out."""
+
+
+class Sight(Frozen):
+    """Shape of a small Qwen2-VL model."""
+
+    vocab_size: int = Field(512, ge=64)
+    hidden_size: int = Field(192, multiple_of=32)
+    intermediate_size: int = Field(512, ge=32)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(6, ge=1)
+    vision_size: int = Field(192, multiple_of=32)
+    vision_layers: int = Field(4, ge=1)
+    vision_heads: int = Field(6, ge=1)
+    vision_ratio: int = Field(3, ge=1)
+
+
+class EyesRecipe(Frozen):
+    """Recipe of a model that answers a rubric's checks.
+
+    Attributes:
+        forms: how many are rendered; `calibration` further ones fit the temperatures.
+        epochs: passes over them. From the second on they are moved by a few pixels.
+        minutes: learning ends after so many at the latest, and the rate falls by whichever of steps and minutes is further on (budgeted training, Li and others 2020);
+            0 sets no such end. With it, a second run gives other weights of about the same quality.
+        evidence, pooled: weights of the two helping losses.
+    """
+
+    name: str
+    kind: str = Field("eyes", pattern="^eyes$")
+    pack: str = "intake"
+    seed: int = 20261121
+    forms: int = Field(16000, ge=8)
+    calibration: int = Field(600, ge=8)
+    shape: Sight = Sight()
+    epochs: float = Field(1.5, gt=0)
+    minutes: float = Field(0.0, ge=0)
+    batch: int = Field(16, ge=1)
+    learning_rate: float = Field(1.5e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: float = Field(0.05, ge=0, le=1)
+    evidence: float = Field(50.0, ge=0)
+    pooled: float = Field(0.5, ge=0)
+    bf16: bool = True
+    threads: int = Field(2, ge=1)
+    checkpoint_seconds: float = Field(120, gt=0)
+
+
+def new_model(shape: Sight, special: dict[str, int], seed: int) -> Any:
+    """A model with random weights. `special` names the ids of `<|vision_start|>`, `<|vision_end|>` and `<|image_pad|>`."""
+    torch.manual_seed(seed)
+    head = shape.hidden_size // shape.heads
+    text = {
+        "vocab_size": shape.vocab_size, "hidden_size": shape.hidden_size, "intermediate_size": shape.intermediate_size,
+        "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads, "num_key_value_heads": shape.heads,
+        "max_position_embeddings": 4096, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16]},
+    }  # fmt: skip
+    vision = {
+        "depth": shape.vision_layers, "embed_dim": shape.vision_size, "hidden_size": shape.hidden_size, "num_heads": shape.vision_heads,
+        "mlp_ratio": shape.vision_ratio, "patch_size": PATCH, "temporal_patch_size": 1, "spatial_merge_size": 2, "in_channels": 3,
+    }  # fmt: skip
+    config = Qwen2VLConfig(
+        text_config=text,
+        vision_config=vision,
+        vision_start_token_id=special["<|vision_start|>"],
+        vision_end_token_id=special["<|vision_end|>"],
+        image_token_id=special["<|image_pad|>"],
+        tie_word_embeddings=True,
+    )
+    model = Qwen2VLForConditionalGeneration(config)
+    with torch.no_grad():
+        first = model.model.language_model.layers[0].self_attn
+        first.q_proj.weight.mul_(_GAIN)
+        first.k_proj.weight.copy_(first.q_proj.weight)
+    return model
+
+
+_GAIN = 3.0
+"""The first layer starts with queries and keys alike and strong: a question looks at what resembles it, which is what `Helpers` makes of evidence."""
+
+
+class Helpers(nn.Module):
+    """What is learnt beside the answers, and thrown away afterwards.
+
+    A vision token shall resemble the question whose evidence it shows: the cosine between the two is a label's logit. Other things that can be seen have a linear
+    label, and the mean and the greatest of the vision tokens say the answers too.
+    """
+
+    def __init__(self, width: int, others: int, criteria: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.full((criteria,), 8.0))
+        self.offset = nn.Parameter(torch.full((criteria,), -4.0))
+        self.others = nn.Linear(width, others)
+        self.pooled = nn.Linear(2 * width, criteria)
+        nn.init.constant_(self.others.bias, -3.0)
+        nn.init.constant_(self.pooled.bias, -2.0)
+
+    def forward(self, seen: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `[images, tokens, criteria + others]` and `[images, criteria]`.
+
+        Args:
+            seen: vision tokens `[images, tokens, width]`.
+            questions: embeddings of the questions' last tokens `[criteria, width]`.
+        """
+        alike = functional.normalize(seen.float(), dim=-1) @ functional.normalize(questions.float(), dim=-1).T
+        where = torch.cat((self.slope * alike + self.offset, self.others(seen).float()), dim=-1)
+        return where, self.pooled(torch.cat((seen.mean(1), seen.amax(1)), dim=-1))
+
+
+def batches(
+    shards: Sequence[Shard], recipe: EyesRecipe, step: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Patches, grids, answers and evidence of one batch after another, from optimiser step `step` on; the order depends on the seed alone."""
+    counts = [len(s.answers) for s in shards]
+    total = sum(counts)
+    places = [(i, j) for i, n in enumerate(counts) for j in range(n)]
+    per_epoch = total // recipe.batch
+    while True:
+        epoch, within = divmod(step, per_epoch)
+        order = np.random.default_rng([recipe.seed, epoch]).permutation(total)
+        chosen = [places[k] for k in order[within * recipe.batch : (within + 1) * recipe.batch]]
+        yield _stacked(shards, chosen, np.random.default_rng([recipe.seed, 1, step]), moved=epoch > 0)
+        step += 1
+
+
+def _stacked(
+    shards: Sequence[Shard], chosen: Sequence[tuple[int, int]], rng: Any, moved: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    pixels, grids, answers, evidence = [], [], [], []
+    for i, j in chosen:
+        image = shards[i].picture(j)
+        if moved:
+            image = np.roll(image, tuple(rng.integers(-6, 7, 2)), (0, 1))
+        flat, grid = patches(image)
+        pixels.append(flat)
+        grids.append((1, *grid))
+        answers.append(shards[i].answers[j])
+        evidence.append(shards[i].evidence[j])
+    return (
+        torch.from_numpy(np.concatenate(pixels)),
+        torch.tensor(grids),
+        torch.from_numpy(np.stack(answers).astype(np.float32)),
+        torch.from_numpy(np.stack(evidence).astype(np.float32)),
+    )
+
+
+def loss_of(logits: Tensor, answers: Tensor) -> Tensor:
+    """Mean cross entropy of yes against no. `logits` `[images, criteria, 2]`, yes first."""
+    return functional.binary_cross_entropy_with_logits(logits[..., 0] - logits[..., 1], answers)
+
+
+def fit(
+    recipe: EyesRecipe,
+    model: Any,
+    shards: Sequence[Shard],
+    asking: tuple[Forward, Sequence[int]],
+    run: Path,
+    told: Callable[[int, int, float], None],
+) -> Any:
+    """Train a model; a stopped run goes on from its last checkpoint.
+
+    Args:
+        asking: the pass that answers all questions, and the last token of each of them.
+        told: hears of every step: which, of how many, and the mean loss of the answers.
+
+    Raises:
+        TrainingError: when the loss is not a number.
+    """
+    torch.set_num_threads(recipe.threads)
+    criteria = shards[0].answers.shape[1]
+    helpers = Helpers(model.config.text_config.hidden_size, shards[0].evidence.shape[2] - criteria, criteria)
+    both = nn.ModuleDict({"model": model, "helpers": helpers}).train()
+    optimiser = torch.optim.AdamW(
+        _groups(both, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98)
+    )
+    steps = int(recipe.epochs * sum(len(s.answers) for s in shards) // recipe.batch)
+    start, spent = _resumed(run, both, optimiser)
+    begun, saved, mean = time.monotonic() - spent, time.monotonic(), 0.0
+    for step, batch in zip(range(start, steps), batches(shards, recipe, start), strict=False):
+        done = _done(recipe, step / steps, time.monotonic() - begun)
+        if done >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * _rate(done, recipe.warmup)
+        loss = _step(recipe, both, optimiser, asking, batch)
+        mean = loss if not mean else 0.98 * mean + 0.02 * loss
+        told(step + 1, steps, mean)
+        if time.monotonic() - saved > recipe.checkpoint_seconds:
+            _save(run, both, optimiser, step + 1, time.monotonic() - begun)
+            saved = time.monotonic()
+    _save(run, both, optimiser, steps, time.monotonic() - begun)
+    return model.eval()
+
+
+def _done(recipe: EyesRecipe, share: float, seconds: float) -> float:
+    """How far a run has come, 0 to 1: by steps or by the clock, whichever is further."""
+    return max(share, seconds / (60 * recipe.minutes)) if recipe.minutes else share
+
+
+def _step(
+    recipe: EyesRecipe,
+    both: nn.ModuleDict,
+    optimiser: Any,
+    asking: tuple[Forward, Sequence[int]],
+    batch: tuple[Tensor, ...],
+) -> float:
+    pixels, grids, answers, evidence = batch
+    with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+        model: Any = both["model"]
+        logits, seen = asking[0](model, pixels, grids)
+        asked = model.get_input_embeddings()(torch.tensor(asking[1]))
+        where, pooled = both["helpers"](seen, asked)
+    loss = main = loss_of(logits.float(), answers)
+    loss = loss + recipe.evidence * functional.binary_cross_entropy_with_logits(
+        where, evidence, pos_weight=_RARE
+    )
+    loss = loss + recipe.pooled * functional.binary_cross_entropy_with_logits(pooled.float(), answers)
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            "The loss is not a number.", "Lower learning_rate; the last checkpoint is intact."
+        )
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+    optimiser.step()
+    return float(main.detach())
+
+
+def _groups(both: nn.ModuleDict, decay: float) -> list[dict[str, Any]]:
+    """Matrices with weight decay, everything else without."""
+    matrices = [p for p in both.parameters() if p.ndim > 1]
+    rest = [p for p in both.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _rate(done: float, warmup: float) -> float:
+    """Share of the learning rate when so much of a run is done: linear warm-up, then a cosine to a fiftieth."""
+    if done < warmup:
+        return max(done / warmup, 0.01)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
+
+
+_RARE = torch.tensor(3.0)
+"""Weight of a token that shows evidence: one in a hundred does."""
+_CHECKPOINT = "checkpoint.pt"
+
+
+def _save(run: Path, both: nn.ModuleDict, optimiser: Any, step: int, seconds: float) -> None:
+    """Write a checkpoint; it takes the place of the one before only when it is whole."""
+    partial = run / f"{_CHECKPOINT}.partial"
+    state = {
+        "weights": both.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "seconds": seconds,
+    }
+    torch.save(state, partial)
+    partial.replace(run / _CHECKPOINT)
+
+
+def _resumed(run: Path, both: nn.ModuleDict, optimiser: Any) -> tuple[int, float]:
+    """Take a run up again; returns the step to go on with, and the seconds spent."""
+    if not (run / _CHECKPOINT).is_file():
+        return 0, 0.0
+    state = torch.load(run / _CHECKPOINT, weights_only=True)
+    both.load_state_dict(state["weights"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"]), float(state["seconds"])

@@ -1,0 +1,181 @@
+"""The far eye: schemas that can be relied on, answers read strictly, and never a wrong complete result."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sekisho.core.errors import EngineError, SekishoError
+from sekisho.serve.eyes.remote import GROUP, RemoteEye
+from sekisho.serve.eyes.schema import answer_schema, lint_schema, read_answers
+
+from ..faulty import Faulty, serving, truth
+
+IDS = [f"L{n:02}" for n in range(1, 41)]
+QUESTIONS = {id: f"Is {id} so?" for id in IDS}
+
+
+def looked(url, times=1, timeout=20.0):
+    """What each of several looks gave: the answers, or the error."""
+
+    async def work():
+        eye = RemoteEye(url)
+        await eye.start()
+        found = []
+        try:
+            for _ in range(times):
+                try:
+                    found.append(await eye.look(b"\x89PNG", QUESTIONS, timeout))
+                except SekishoError as e:
+                    found.append(e)
+        finally:
+            await eye.stop()
+        return found
+
+    return asyncio.run(work())
+
+
+def test_a_server_that_answers_gives_every_answer_as_one_observation():
+    with serving(Faulty(1, share=0)) as url:
+        (seen,) = looked(url)
+    assert {i: int(o > 0) for i, o in seen.log_odds.items()} == {i: truth(i) for i in IDS}
+    assert all(abs(o) == pytest.approx(math.log(2)) for o in seen.log_odds.values())
+
+
+def test_never_a_wrong_complete_result():
+    app = Faulty(7, share=0.5, stall=0.2)
+    with serving(app) as url:
+        found = looked(url, times=40)
+    whole = [f for f in found if not isinstance(f, SekishoError)]
+    for seen in whole:
+        assert {i: int(o > 0) for i, o in seen.log_odds.items()} == {i: truth(i) for i in IDS}
+    assert whole
+    assert sum(app.faults.values()) > 40
+
+
+def test_only_the_missing_part_is_asked_again():
+    asked = []
+
+    class Forgetful(Faulty):
+        async def _told(self, fault, questions, body):
+            asked.append(list(questions))
+            some = list(questions)[: max(1, len(questions) // 2)]
+            content = json.dumps({i: truth(i) for i in some})
+            return 200, {"choices": [{"finish_reason": "stop", "message": {"content": content}}]}
+
+    with serving(Forgetful(1)) as url:
+        (error,) = looked(url)
+    assert isinstance(error, EngineError)
+    assert "never answered" in str(error)
+    assert [len(a) for a in asked[:4]] == [GROUP, 8, 4, 2]
+    assert asked[1] == IDS[7:15]
+
+
+def test_a_stalled_server_is_left_at_the_deadline():
+    class Stalled(Faulty):
+        async def _told(self, fault, questions, body):
+            await asyncio.sleep(5)
+
+    with serving(Stalled(3)) as url:
+        (found,) = looked(url, timeout=1.0)
+    assert isinstance(found, SekishoError)
+
+
+def test_system_one_is_preferred_and_read_strictly():
+    class Decider(Faulty):
+        def __init__(self, answers):
+            super().__init__(1)
+            self._answers = answers
+
+        async def _answer(self, path, body):
+            if path == "/v1/systemone":
+                return 200, {"answers": self._answers(json.loads(body)["questions"])}
+            return await super()._answer(path, body)
+
+    with serving(Decider(lambda q: {k: {"type": "noul", "noul": 0.8} for k in q})) as url:
+        (seen,) = looked(url)
+    assert seen.log_odds["L01"] == pytest.approx(math.log(4))
+    for wrong in (
+        lambda q: {k: {"noul": 1.2} for k in q},
+        lambda q: {},
+        lambda q: {k: {"noul": True} for k in q},
+    ):
+        with serving(Decider(wrong)) as url:
+            assert isinstance(looked(url)[0], EngineError)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*IDS[:6], "Z"]),
+        st.one_of(
+            st.booleans(), st.integers(-2, 3), st.floats(allow_nan=False), st.text(max_size=2), st.none()
+        ),
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_what_is_read_is_zero_or_one_for_what_was_asked(reply):
+    found = read_answers(json.dumps(reply), IDS[:6])
+    if found:
+        assert found == reply
+        assert all(type(v) is int and v in (0, 1) for v in found.values())
+
+
+@given(st.text(max_size=80))
+@settings(max_examples=200, deadline=None)
+def test_no_text_breaks_the_reading(text):
+    assert isinstance(read_answers(text, IDS), dict)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"L01": 1, "L01": 0}',
+        '{"L01": 1} {"L02": 1}',
+        '{"L01": 1, "Z": 1}',
+        '{"L01": true}',
+        '{"L01": 1.0}',
+        "[" * 5000,
+    ],
+)
+def test_one_oddity_spoils_the_reply(text):
+    assert read_answers(text, IDS) == {}
+
+
+def test_our_schema_is_one_that_every_backend_keeps():
+    assert lint_schema(answer_schema(IDS)) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "integer", "minimum": 0}},
+                "required": ["a"],
+                "additionalProperties": False,
+            },
+            "minimum",
+        ),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "integer"}},
+                "required": [],
+                "additionalProperties": False,
+            },
+            "required",
+        ),
+        ({"type": "object", "properties": {}, "required": []}, "additionalProperties"),
+        ({"type": "array", "items": {}}, "type must be"),
+        ({"type": "string", "pattern": "^a"}, "pattern"),
+        ({"type": "integer", "default": 0}, "default"),
+    ],
+)
+def test_what_a_backend_may_ignore_is_found(schema, told):
+    assert any(told in finding for finding in lint_schema(schema))
