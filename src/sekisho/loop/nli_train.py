@@ -163,10 +163,12 @@ def card(found: NliResult, recipe: Any) -> str:
         layers=shape.num_hidden_layers,
         width=shape.hidden_size,
         rows=found.rows,
-        epochs=recipe.epochs,
+        passes=recipe.epochs
+        * min(1.0, recipe.cooldown_start + recipe.cooldown if recipe.cooldown_start < 1 else 1.0),
         recipe=found.recipe,
         data=found.data,
         weights=found.weights,
+        below=", ".join(s for s, f in found.figures.items() if f["accuracy"] < f["overlap"]) or "no set",
         table="\n".join(rows),
     )
 
@@ -181,18 +183,18 @@ It exists so that the NLI service and its loop of corrections work in a closed n
 ## Not good for
 
 - Anything that matters without a person: the table says how often it is wrong. It knows captions of pictures and little else.
-- Order of words and roles: on JaNLI, made of just such pairs and never seen in training, it is near chance.
+- Order of words and roles: JaNLI is made of just such pairs, and it has never seen them; see its row.
 - Texts above 512 tokens, and languages other than Japanese and English.
 
 ## How it was made
 
-{epochs:g} passes over {rows:,} pairs; contradictions also the other way round. Words begin where the nano base has them. Everything is in `recipes/nli.toml`, digest
+{passes:.1f} passes over {rows:,} pairs; contradictions also the other way round. Words begin where the nano base has them. Everything is in `recipes/nli.toml`, digest
 `{recipe}`; the pairs' digest is `{data}`; the weights' (fp16) `{weights}`.
 
 ## On held-out pairs
 
 No sentence of these was in training. `majority`: the commonest label of the set; `overlap`: logistic regression over lexical overlap and length, fitted on that set's own training
-pairs. JaNLI has two labels; what is not entailed counts as neutral, and the model may still say refutes.
+pairs. The model is below `overlap` on: {below}. JaNLI has two labels; what is not entailed counts as neutral, and the model may still say refutes.
 
 | set | licence | rows | accuracy | macro F1 | majority | overlap |
 |---|---|---|---|---|---|---|

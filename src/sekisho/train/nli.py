@@ -31,9 +31,10 @@ from ..core.errors import TrainingError
 from ..core.prompt import SPECIAL
 from ..data.nli import Pair
 from .batches import half_precision
-from .checkpoints import Saves, WholeTrainer, resume_from
+from .checkpoints import Saves, resume_from
 from .nli_recipe import NliTrain
 from .nli_rows import PairCollator, PairRows, mirrored
+from .trainer import OrderedTrainer
 
 Told = Callable[[int, int, str], None]
 """Is told step, steps and a note."""
@@ -127,12 +128,12 @@ class _Cooled(TrainerCallback):
         return control
 
 
-class NliTrainer(WholeTrainer):
+class NliTrainer(OrderedTrainer):
     """The trainer with weighted cross-entropy, smoothed labels and, if asked, half precision where it pays."""
 
-    def __init__(self, smoothing: float, half: bool, **kwargs: Any) -> None:
+    def __init__(self, smoothing: float, half: bool, batch: int, **kwargs: Any) -> None:
         self._smoothing, self._half = smoothing, half
-        super().__init__(**kwargs)
+        super().__init__(batch, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
@@ -158,7 +159,7 @@ class _BaseTrainer(NliTrainer):
 
     def __init__(self, recipe: NliTrain, **kwargs: Any) -> None:
         self._recipe = recipe
-        super().__init__(recipe.label_smoothing, recipe.bf16, **kwargs)
+        super().__init__(recipe.label_smoothing, recipe.bf16, recipe.batch, **kwargs)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """A scheduler that follows `rate`."""
@@ -198,8 +199,6 @@ def nli_arguments(recipe: Any, out: Path) -> TrainingArguments:
         max_grad_norm=recipe.clip,
         use_cpu=not torch.cuda.is_available(),
         seed=recipe.seed,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         save_strategy="no",
         save_total_limit=recipe.keep,
         logging_steps=10,

@@ -82,6 +82,7 @@ def train_adapter(
     trainer = NliTrainer(
         0.0,
         False,
+        recipe.batch,
         model=adapted(recipe, base, name),
         args=nli_arguments(recipe, out),
         train_dataset=PairRows(pairs, tokenizer, places, recipe.max_tokens, weights),
