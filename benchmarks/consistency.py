@@ -6,7 +6,7 @@ The served release of a home (`sekisho up` makes one) over every real row of its
 own and the certificate's threshold, guards. Beside it, the linear baseline on the same rows, with its own calibration and threshold.
 **Written** paraphrases are those of `data/paraphrases`, two a request, 82 requests. **Worded** ones are made from every real row of at most
 200 characters by five changes of courtesy and punctuation. Consistency is the mean over requests of the share of pairs (the request and
-its paraphrases) that are decided the same. A rule that escalates everything would be consistent too: so read it beside the other columns.
+its paraphrases) that are decided the same; *answered or not* takes ESCALATE and DENY for one. A rule that escalates everything would be consistent too: so read it beside the other columns.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ def table(
         found = measures.summarise([by_id[e.id] for e in own], temperature, tau)
         rates = [told(found[k]) for k in ("refuse_recall", "false_allow", "over_refusal", "allow_withheld")]
         scores = [consistency(decided, own, others) for others in sets.values()]
+        answered = {id: str(d == "ALLOW") for id, d in decided.items()}
+        scores += [consistency(answered, own, others) for others in sets.values()]
         same = ["–" if s["score"] is None else f"{s['score']:.3f} ({s['groups']})" for s in scores]
         lines.append([title, source, lang, str(len(own)), *rates, *same])
     return lines
@@ -161,7 +163,10 @@ def run(house: Any, quick: bool = False) -> int:
         "ALLOW denied",
         "ALLOW withheld",
     ]
-    for line in [[*heads, *(f"consistency, {name}" for name in sets)], *lines]:
+    for line in [
+        [*heads, *(f"{how}, {name}" for how in ("consistency", "answered or not") for name in sets)],
+        *lines,
+    ]:
         print(" | ".join(line))
     if newest:
         print(
