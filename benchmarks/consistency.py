@@ -1,12 +1,12 @@
 """Real held-out requests, by source and language: what is refused, what is let through, what is refused wrongly, and is a paraphrase decided the same?
 
-    python benchmarks/consistency.py [--home HOME]
+    python benchmarks/consistency.py [--home HOME] [--quick]
 
 The served release of a home (`sekisho up` makes one) over every real row of its hold-out, as it serves: temperature, the stricter of its
 own and the certificate's threshold, guards. Beside it, the linear baseline on the same rows, with its own calibration and threshold.
 **Written** paraphrases are those of `data/paraphrases`, two a request, 82 requests. **Worded** ones are made from every real row of at most
 200 characters by five changes of courtesy and punctuation. Consistency is the mean over requests of the share of pairs (the request and
-its paraphrases) that are decided the same. A rule that escalates everything would be consistent too: so read it beside the other columns.
+its paraphrases) that are decided the same; *answered or not* takes ESCALATE and DENY for one. A rule that escalates everything would be consistent too: so read it beside the other columns.
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ def table(
         found = measures.summarise([by_id[e.id] for e in own], temperature, tau)
         rates = [told(found[k]) for k in ("refuse_recall", "false_allow", "over_refusal", "allow_withheld")]
         scores = [consistency(decided, own, others) for others in sets.values()]
+        answered = {id: str(d == "ALLOW") for id, d in decided.items()}
+        scores += [consistency(answered, own, others) for others in sets.values()]
         same = ["–" if s["score"] is None else f"{s['score']:.3f} ({s['groups']})" for s in scores]
         lines.append([title, source, lang, str(len(own)), *rates, *same])
     return lines
@@ -123,15 +125,16 @@ def main(arguments: list[str]) -> int:
     """Print the table and the certificate; return 1 when written paraphrases are not decided the same in more than 0.8, or nothing is certified."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--quick", action="store_true", help="written paraphrases alone, and no baseline")
     given = parser.parse_args(arguments)
     house = build(load(flags={"home": given.home} if given.home else {}))
     try:
-        return run(house)
+        return run(house, given.quick)
     finally:
         house.close()
 
 
-def run(house: Any) -> int:
+def run(house: Any, quick: bool = False) -> int:
     """Measure a house."""
     promotion = views.serving(house.ledger)
     if promotion is None:
@@ -140,16 +143,16 @@ def run(house: Any) -> int:
     _, release = house.shelf.release(promotion.release)
     shown, newest = certified(house, release), views.certificate(house.ledger, release.adapter)
     rows = [e for e in read_split(house, "holdout") if e.meta["source"] != "authored"]
-    sets = {"written": written(rows), "worded": worded(rows)}
-    everything = [*rows, *sets["written"], *sets["worded"]]
+    sets = {"written": written(rows), **({} if quick else {"worded": worded(rows)})}
+    everything = [*rows, *(e for others in sets.values() for e in others)]
     tau, temperature = max(release.threshold, shown.threshold), release.temperatures["choice"]
     scored = score_rows(*load_release(house, promotion.release), everything, house.settings.context)
     lines = table("gate", scored, temperature, tau, rows, sets)
-    splits = {"calibration": gather_splits(house)["calibration"], "real": everything}
-    rival = baseline_scores(house, training_examples(house), splits)
-    lines += table(
-        "baseline", rival.scored["real"], rival.calibration.temperature, rival.threshold.tau, rows, sets
-    )
+    if not quick:
+        splits = {"calibration": gather_splits(house)["calibration"], "real": everything}
+        rival = baseline_scores(house, training_examples(house), splits)
+        fitted = rival.calibration.temperature, rival.threshold.tau
+        lines += table("baseline", rival.scored["real"], *fitted, rows, sets)
     heads = [
         "model",
         "source",
@@ -160,7 +163,10 @@ def run(house: Any) -> int:
         "ALLOW denied",
         "ALLOW withheld",
     ]
-    for line in [[*heads, *(f"consistency, {name}" for name in sets)], *lines]:
+    for line in [
+        [*heads, *(f"{how}, {name}" for how in ("consistency", "answered or not") for name in sets)],
+        *lines,
+    ]:
         print(" | ".join(line))
     if newest:
         print(

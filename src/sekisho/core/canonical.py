@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+"""Made once: `json.dumps` makes one a call."""
 _CHUNK = 1 << 20
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors.index.json")
@@ -22,9 +24,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: for NaN or infinity, which JSON cannot carry, and for lone surrogates.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode("utf-8")
+    return _ENCODER.encode(value).encode("utf-8")
 
 
 def digest(data: bytes) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -124,17 +124,20 @@ def link(drafts: Sequence[Draft], head: Head) -> list[Entry]:
     return entries
 
 
+_quoted: Callable[[str], str] = json.encoder.encode_basestring
+"""A string as canonical JSON has it."""
+
+
 def entry_digest(seq: int, kind: str, id: str, at: str, text: bytes, prev: str) -> str:
     """Return the digest of one entry.
 
     Equal to `digest_json({"at", "body", "id", "kind", "prev", "seq"})`, spelt out so that the body's stored bytes themselves are hashed:
     a body rewritten in other, equivalent JSON is a change too.
     """
-    head, tail = (
-        canonical_json({"at": at}),
-        canonical_json({"id": id, "kind": kind, "prev": prev, "seq": seq}),
-    )
-    return digest(head[:-1] + b',"body":' + text + b"," + tail[1:])
+    # By hand, as this is most of what verification does: the five short fields as JSON strings, in the order of their names.
+    head = f'{{"at":{_quoted(at)},"body":'
+    tail = f',"id":{_quoted(id)},"kind":{_quoted(kind)},"prev":{_quoted(prev)},"seq":{seq}}}'
+    return digest(head.encode() + text + tail.encode())
 
 
 RawRow = tuple[Any, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None, bytes | None]
