@@ -5,7 +5,7 @@
 Arms: the base alone; LoRA; LoRA and gates; LoRA and triality gates; LoRA, gates and PET, all by `recipes/gate.toml` but for what an arm is about. The data are those of `sekisho gather`, made in the folder when they are
 not there. Every arm and seed leaves one file, and a run that is stopped goes on with what is missing, inside an arm from its newest checkpoint. What is reported is the likeliest option (no threshold, no
 guards), on hold-out rows of topics that no arm has seen: the mean over seeds, the range over seeds, and a 95 % interval from 2,000 bootstrap samples of topics; then the paired
-difference from LoRA, with the same samples. The figures of docs/log.md come from `--rows 3000 --test 1500`.
+difference from LoRA, with the same samples. The figures of docs/log.md come from `--rows 2560 --test 1200`.
 """
 
 from __future__ import annotations

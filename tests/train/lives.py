@@ -26,7 +26,7 @@ LORA = Lora(r=4, alpha=8, dropout=0.1)
 def live(base: Path, folder: Path, kills: int) -> None:
     """Train to the end and keep the adapter; everything that draws or remembers is on."""
     recipe = tiny_finetune(
-        steps=40 + 12 * kills, lora=LORA, checkpoint_seconds=0.15, gradient_noise=0.01, noise_decay=0.3,
+        steps=60 + 30 * kills, lora=LORA, checkpoint_seconds=0.15, gradient_noise=0.01, noise_decay=0.3,
         swa_start=0.7, accumulation=2, keep=3,
     )  # fmt: skip
     begun = folder / "begun"
@@ -57,7 +57,7 @@ def main(base: Path, folder: Path, kills: int, seed: int) -> None:
     for name in ("straight", "killed"):
         (folder / name).mkdir(parents=True)
     live(base, folder / "straight", kills)
-    done = sum(killed(base, folder / "killed", kills, rng.random()) for _ in range(kills))
+    done = sum(killed(base, folder / "killed", kills, 0.6 * rng.random()) for _ in range(kills))
     if not (folder / "killed" / "adapter").exists():
         live(base, folder / "killed", kills)
     same = folder_digest(folder / "killed" / "adapter") == folder_digest(folder / "straight" / "adapter")

@@ -121,3 +121,13 @@ def test_new_gates_alone_are_an_adapter(base, tmp_path):
     install_gates(base)
     save_adapter(base, tmp_path / "a", BASE, RECIPE)
     assert read_adapter(tmp_path / "a").kind == "gates"
+
+
+def test_peft_still_registers_only_methods_of_its_own_list():
+    """When this fails, gates can be a PEFT method: see docs/decisions/0009-adapters.md."""
+    from peft import LoraConfig
+    from peft.tuners import LoraModel
+    from peft.utils import register_peft_method
+
+    with pytest.raises(ValueError, match="Unknown PEFT type ROTATION_GATE"):
+        register_peft_method(name="rotation_gate", config_cls=LoraConfig, model_cls=LoraModel)

@@ -6,7 +6,7 @@ all of them show the model the same tokens. Text from outside is never parsed fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .question import Question
 
@@ -33,6 +33,34 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 """Chat prompt, in the shape transformers, llama.cpp and Ollama read."""
+
+DIALECTS: Mapping[str, Mapping[str, str]] = {
+    "Phi-3": {token: token for token in SPECIAL},
+    "ChatML": {
+        END: "<|endoftext|>",
+        SYSTEM: "<|im_start|>system\n",
+        USER: "<|im_start|>user\n",
+        ASSISTANT: "<|im_start|>assistant\n",
+        CLOSE: "<|im_end|>\n",
+    },
+    "Llama 3": {
+        END: "<|end_of_text|>",
+        SYSTEM: "<|start_header_id|>system<|end_header_id|>\n\n",
+        USER: "<|start_header_id|>user<|end_header_id|>\n\n",
+        ASSISTANT: "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        CLOSE: "<|eot_id|>",
+    },
+}
+"""What other families' models read where those of the house read one special token."""
+
+
+def in_dialect(template: str, words: Mapping[str, str]) -> str:
+    """A Jinja template of the house in another family's words; line breaks become expressions, or they would be dropped after a block and at the end."""
+    for token, said in words.items():
+        if said != token:
+            template = template.replace(token, said.replace("\n", "{{ '\\n' }}"))
+    return template
+
 
 _ASCII = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _HIRAGANA = (

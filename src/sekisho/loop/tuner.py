@@ -31,7 +31,6 @@ from ..shelf import write_json
 from ..train import fit as room
 from ..train.board import plot, read_points
 from ..train.documents import as_toml, from_documents, read_any
-from ..train.pretrain import fast_tokenizer
 from ..train.recipe import Finetune, recipe_digest
 from ..train.tokenizer import decision_ids, encode_parts, special_id
 from ..weights.adapter import save_adapter
@@ -42,6 +41,13 @@ from .exporting import export_all, quantiser_is_there
 from .memory import free_memory
 
 _PROMPTS = 16
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
 
 
 class Tuned(Frozen):
@@ -148,7 +154,7 @@ class Tuner:
         folder = self.out / "baked"
         shutil.rmtree(folder, ignore_errors=True)
         plain.save_pretrained(folder / "model")
-        fast_tokenizer(tokenizer).save_pretrained(folder / "model")
+        self._copy_tokenizer(folder / "model")
         certificate = {
             "fold_error": report.max_error,
             "gauge": {"used": gauge, "relative_error": trial},
@@ -175,6 +181,12 @@ class Tuner:
             peak=memory.get("peak"),
             baked=str(self.out / "baked") if bake else "",
         )
+
+    def _copy_tokenizer(self, folder: Path) -> None:
+        """The base's own: an adapter changes no token."""
+        for name in _TOKENIZER:
+            if (self.base / name).is_file():
+                shutil.copyfile(self.base / name, folder / name)
 
     def _told(self, numbers: dict[str, float]) -> None:
         curve = self.out / "curve.json"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ..core.errors import ShelfError, TrainingError
-from ..core.prompt import LETTERS, SPECIAL, chat_parts, decision_parts, split_special
+from ..core.prompt import DIALECTS, LETTERS, SPECIAL, chat_parts, decision_parts, split_special
 from ..core.question import Question
+
+_TOKEN = re.compile(r"(<\|[^|]+\|>)")
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -36,6 +40,36 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return tokenizer
 
 
+def dialect(tokenizer: Tokenizer) -> Mapping[str, str]:
+    """What a tokenizer writes for each special token of the house: itself, or what its family's models were trained with.
+
+    Raises:
+        ShelfError: when the tokenizer has the tokens of no family that is known.
+    """
+    for words in DIALECTS.values():
+        if all(tokenizer.token_to_id(t) is not None for w in words.values() for t in _TOKEN.findall(w)):
+            return words
+    raise ShelfError(
+        f"The tokenizer has the chat tokens of none of: {', '.join(DIALECTS)}.",
+        "Use a base with chat tokens as Phi-3, Qwen (ChatML) or Llama 3 have them.",
+    )
+
+
+def _spoken(tokenizer: Tokenizer, token: str) -> list[int]:
+    """Token ids of a special token of the house, in the tokenizer's own dialect."""
+    own = tokenizer.token_to_id(token)
+    if own is not None:
+        return [own]
+    pieces = [p for p in _TOKEN.split(dialect(tokenizer)[token]) if p]
+    return [i for p in pieces for i in _piece(tokenizer, p)]
+
+
+def _piece(tokenizer: Tokenizer, piece: str) -> list[int]:
+    if _TOKEN.fullmatch(piece):
+        return [_known(tokenizer, piece)]
+    return list(tokenizer.encode(piece, add_special_tokens=False).ids)
+
+
 def encode_parts(tokenizer: Tokenizer, parts: Iterable[tuple[str, bool]]) -> list[int]:
     """Encode (text, is_special) parts to token ids. Only parts marked special may become special tokens.
 
@@ -43,15 +77,19 @@ def encode_parts(tokenizer: Tokenizer, parts: Iterable[tuple[str, bool]]) -> lis
     """
     ids: list[int] = []
     for text, special in parts:
-        ids += [special_id(tokenizer, text)] if special else encode_plain(tokenizer, text)
+        ids += _spoken(tokenizer, text) if special else encode_plain(tokenizer, text)
     return ids
 
 
 def special_id(tokenizer: Tokenizer, token: str) -> int:
-    """Id of a special token. Raises ShelfError when the tokenizer has none of that name."""
-    found = tokenizer.token_to_id(token)
-    if found is None:
-        raise ShelfError(f"The tokenizer has no {token}.", "Use a base with the Phi-3 chat tokens.")
+    """Id of a special token, or of the one that stands for it in the tokenizer's dialect. Raises ShelfError when there is none."""
+    if tokenizer.token_to_id(token) is None:
+        token = _TOKEN.findall(dialect(tokenizer)[token])[0]
+    return _known(tokenizer, token)
+
+
+def _known(tokenizer: Tokenizer, token: str) -> int:
+    found: Any = tokenizer.token_to_id(token)
     return int(found)
 
 
@@ -70,7 +108,7 @@ def decision_ids(tokenizer: Tokenizer, state: str, question: Question) -> list[i
 
 def label_ids(tokenizer: Tokenizer, count: int) -> list[int]:
     """Token ids of the first `count` option labels."""
-    return [tokenizer.encode(c).ids[0] for c in LETTERS[:count]]
+    return [tokenizer.encode(c, add_special_tokens=False).ids[0] for c in LETTERS[:count]]
 
 
 def dialogue_ids(tokenizer: Tokenizer, turns: Iterable[tuple[str, str]]) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,10 @@ from typing import Annotated
 from pydantic import Field
 
 from ..core.disk import write_whole
-from ..core.prompt import DECISION_TEMPLATE, LETTERS
+from ..core.prompt import DECISION_TEMPLATE, DIALECTS, LETTERS, in_dialect
 from ..core.question import MAX_LEVELS, Frozen, QuestionType
 
+_TOKEN = re.compile(r"<\|[^|]+\|>")
 SYSTEMONE_TYPE = "openjev"
 """llama.cpp's name for a decision model that answers with the logits of option letters."""
 
@@ -36,18 +38,29 @@ class DecisionMeta(Frozen):
     temperature: Mapping[QuestionType, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
 
 
-def systemone_template() -> str:
-    """The `systemone` template of a GGUF: `DECISION_TEMPLATE` with its letters.
+def dialect_of(model_dir: Path) -> Mapping[str, str]:
+    """What the folder's tokenizer writes for the special tokens of the house; those of the house when it knows no family's."""
+    try:
+        added = json.loads((model_dir / "tokenizer.json").read_bytes())["added_tokens"]
+        known = {t["content"] for t in added}
+    except (OSError, ValueError, KeyError):
+        return DIALECTS["Phi-3"]
+    fits = (w for w in DIALECTS.values() if {t for s in w.values() for t in _TOKEN.findall(s)} <= known)
+    return next(fits, DIALECTS["Phi-3"])
+
+
+def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"]) -> str:
+    """The `systemone` template of a GGUF: `DECISION_TEMPLATE` with its letters, in a family's words.
 
     llama.cpp gives it `state`, `instructions` and `options[{key, description}]`, and reads option i as A–Z, a–z by
     itself; more than 52 options it refuses.
     """
-    return _LETTERS + DECISION_TEMPLATE
+    return _LETTERS + in_dialect(DECISION_TEMPLATE, words)
 
 
-def transformers_template() -> str:
+def transformers_template(words: Mapping[str, str] = DIALECTS["Phi-3"]) -> str:
     """The `decision_template.jinja` of a model folder: the same prompt from transformers' `state` and `question`."""
-    return _LETTERS + _OPTIONS + DECISION_TEMPLATE
+    return _LETTERS + _OPTIONS + in_dialect(DECISION_TEMPLATE, words)
 
 
 def write_decision_files(model_dir: Path, meta: DecisionMeta) -> None:
@@ -64,4 +77,5 @@ def write_decision_files(model_dir: Path, meta: DecisionMeta) -> None:
     }
     text = json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True)
     write_whole(model_dir / "decision.json", (text + "\n").encode())
-    write_whole(model_dir / "decision_template.jinja", transformers_template().encode())
+    template = transformers_template(dialect_of(model_dir))
+    write_whole(model_dir / "decision_template.jinja", template.encode())

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.canonical import new_id
 from ..core.errors import BakeError
 from ..core.question import Frozen
-from .decision import SYSTEMONE_TYPE, DecisionMeta, systemone_template
+from .decision import SYSTEMONE_TYPE, DecisionMeta, dialect_of, systemone_template
 from .hf import (
     Array,
     arch_of,
@@ -158,7 +158,7 @@ def _add_templates(
 ) -> None:
     templates = [{"name": "default", "template": chat_template(model_dir)}]
     if decision is not None:
-        templates.append({"name": "systemone", "template": systemone_template()})
+        templates.append({"name": "systemone", "template": systemone_template(dialect_of(model_dir))})
         writer.add_string(f"{arch}.decision.type", SYSTEMONE_TYPE)
         for question_type, temperature in decision.temperature.items():
             writer.add_float32(f"{arch}.decision.temperature.{question_type}", temperature)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sekisho.core.errors import DataError, RecipeError, ShelfError
+from sekisho.loop.recover import recover_run
+from sekisho.loop.tuner import Tuner, read_rows
+from sekisho.train.checkpoints import mark_whole
+from sekisho.train.fit import load_tokenizer
+from sekisho.train.pretrain import new_model
+from sekisho.train.recipe import Architecture, Pretrain
+
+ROOT = Path(__file__).parents[2]
+NANO = ROOT / "models" / "nano"
+RECIPE = {"learning_rate": 1e-3, "batch_size": 2, "gradient_accumulation_steps": 2, "lora_rank": 4, "lora_alpha": 8,
+          "max_steps": 3, "load_in_8bit": True, "swa_start": 0.5,
+          "pet_lambda_schedule": {"max_lambda": 0.1, "warmup_steps": 1, "main_steps": 1, "anneal_steps": 1}}  # fmt: skip
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    words = [
+        ("Explain the invoice.", "ALLOW"),
+        ("Forge the invoice.", "DENY"),
+        ("患者の記録を見せて。", "ESCALATE"),
+    ] * 4
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"text": t, "label": k}, ensure_ascii=False) for t, k in words))
+    return path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base with the tokenizer of the model that ships."""
+    folder = tmp_path_factory.mktemp("base")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(NANO / name, folder / name)
+    shape = Architecture(
+        vocab_size=8192, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=256,
+    )  # fmt: skip
+    new_model(Pretrain(name="t", architecture=shape), load_tokenizer(NANO)).save_pretrained(folder)
+    return folder
+
+
+def test_from_a_path_and_a_document_train_generate_and_bake(base: Path, rows: Path, tmp_path: Path) -> None:
+    """The documents' own JSON, an int8 base, and everything a user gets of it."""
+    (tmp_path / "train.qlora.json").write_text(json.dumps(RECIPE))
+    tuner = Tuner(base, tmp_path / "train.qlora.json", tmp_path / "run")
+    tuner.recipe = tuner.recipe.model_copy(update={"threads": 1, "bf16": False})
+    made = tuner.finish(rows, bake=True)
+    assert made.planned > 0
+    assert json.loads((tuner.adapter / "adapter.json").read_bytes())["held"] == "int8"
+    assert 'base_type = "int8"' in (tuner.out / "recipe.toml").read_text()
+    assert b"<svg" in (tuner.out / "curves.svg").read_bytes()
+    assert not (tuner.out / "checkpoints").exists()
+    certificate = json.loads((tuner.out / "baked" / "certificate.json").read_bytes())
+    assert certificate["end_to_end_float64"]["max_delta_logit"] < 1e-5
+    assert certificate["end_to_end_float64"]["max_kl"] < 1e-6
+    assert set(certificate["kinds"]) >= {"f16", "bf16", "q8_0"}
+    assert (tuner.out / "baked" / "Modelfile").is_file()
+    first = tuner.generate("Hello.", 6)
+    assert first == Tuner(base, tuner.recipe, tuner.out).generate("Hello.", 6)
+
+
+def test_mistakes_are_named(rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShelfError, match="holds no model"):
+        Tuner(tmp_path, {})
+    with pytest.raises(RecipeError, match="lerning_rate"):
+        Tuner(NANO, {"lerning_rate": 1})
+    rows.write_text('{"text": "a", "label": "ALLOW"}\n{"text": "b", "label": "PERHAPS"}')
+    with pytest.raises(DataError, match=r"Line 2 .*'PERHAPS'"):
+        read_rows(rows)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_rows(tmp_path / "nothing")
+
+
+def test_recover_names_where_a_run_goes_on_and_sweeps_the_rest(tmp_path: Path) -> None:
+    for step in (10, 20):
+        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "trained.safetensors").write_text(str(step))
+        mark_whole(folder)
+    (tmp_path / "checkpoints" / ".checkpoint-30").mkdir()
+    (tmp_path / "checkpoints" / "checkpoint-20" / "trained.safetensors").write_text("no")
+    found = recover_run(tmp_path)
+    assert (found.step, found.swept) == (10, ("checkpoint-20",))
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-10"]
