@@ -14,7 +14,7 @@ from PIL import Image
 
 from sekisho.core.canonical import digest
 from sekisho.core.errors import InputError, SekishoError, TooLargeError, UnsupportedEncodingError
-from sekisho.tasks.images import Bounds, kind_of, look
+from sekisho.tasks.images import Bounds, Picture, kind_of, look
 
 from . import mutants
 from .mutants import BOUNDS, bombs, chained, drawn, exif, mutant, png, saved, tiles, whole
@@ -170,3 +170,10 @@ def test_ten_thousand_broken_files_neither_crash_nor_hang_nor_fill_the_memory():
     assert "MemoryError" not in found["ends"]
     assert found["slowest"] < 5
     assert found["peak_mib"] < 600
+
+
+def test_a_large_picture_is_scaled_down_when_asked_for():
+    picture = Picture(Image.new("RGB", (300, 100), "red"), "sha256:0", "PNG", 1)
+    assert Image.open(io.BytesIO(picture.png(150))).size == (150, 50)
+    assert Image.open(io.BytesIO(picture.png())).size == (300, 100)
+    assert picture.image.size == (300, 100)

@@ -30,6 +30,8 @@ from .rubric import Scored, Wording, worded
 
 TASK = "rubric"
 _COMMIT_SECONDS = 5.0
+_LONGEST = 2048
+"""Pixels of the longer side of what an eye is shown: no vision model looks at more, and a far one need not be sent more."""
 
 
 class Check(Frozen):
@@ -115,7 +117,7 @@ class Eyes:
         picture = await _guarded(data, until)
         questions = {c.id: c.question.en for c in scorer.pack.criteria}
         seen = await sight.eye.look(
-            await asyncio.to_thread(picture.png), questions, max(0.01, until - time.monotonic())
+            await asyncio.to_thread(picture.png, _LONGEST), questions, max(0.01, until - time.monotonic())
         )
         chances = calibrated(sight, scorer.pack, seen)
         scored = worded(

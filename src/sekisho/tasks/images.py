@@ -93,10 +93,13 @@ class Picture:
     turned: int
     notes: tuple[str, ...] = ()
 
-    def png(self) -> bytes:
-        """The pixels as a PNG file without any metadata."""
-        out = io.BytesIO()
-        self.image.save(out, "PNG", compress_level=1)
+    def png(self, most: int | None = None) -> bytes:
+        """The pixels as a PNG file without any metadata, scaled down where a side is longer than `most` pixels."""
+        out, image = io.BytesIO(), self.image
+        if most is not None and max(image.size) > most:
+            image = image.copy()
+            image.thumbnail((most, most), Image.Resampling.BOX)
+        image.save(out, "PNG", compress_level=1)
         return out.getvalue()
 
 
