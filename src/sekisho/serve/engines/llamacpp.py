@@ -182,9 +182,8 @@ class LlamaCppEngine:
                     yield wire.last_piece(event, len(prompt))
                     return
                 if event["content"]:
-                    yield Piece(
-                        text=event["content"], logprobs=wire.token_logprobs(event, sampling.top_logprobs)
-                    )
+                    logprobs = wire.token_logprobs(event, sampling.top_logprobs)
+                    yield Piece(text=event["content"], logprobs=logprobs)
         raise EngineError("llama.cpp ended the text without a word.", "Try again.")
 
     def _resumable(
