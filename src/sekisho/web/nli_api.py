@@ -24,6 +24,7 @@ from .schemas_nli import (
     AdapterStatus,
     ByRequest,
     Dashboard,
+    FeedbackFiled,
     FeedbackRequest,
     NliAnswer,
     NliRequest,
@@ -193,7 +194,7 @@ async def dashboard(
     description="On an answer (`edge`) correct its label or say it is right; of a claim or a source say that nothing of it is to be learnt from (`reject`), or take that back (`restore`). "
     "With an API key, `by` is the key's name.",
     responses={
-        201: {"description": "Filed, and durable in the ledger."},
+        201: {"model": FeedbackFiled, "description": "Filed, and durable in the ledger."},
         **{k: v for k, v in ERRORS.items() if k != 200},
     },
     openapi_extra=body_of(FeedbackRequest),

@@ -75,6 +75,16 @@ class FeedbackRequest(Word):
     """A person's word on an answer, its claim or its source."""
 
 
+class FeedbackFiled(Open):
+    """A person's word as it stands in the ledger: a correction of an answer, or a word on its claim or source."""
+
+    id: str
+    at: str
+    judgement: str
+    reason: str
+    by: str
+
+
 class Dashboard(Open):
     """Accuracy, correction rate, Brier score and calibration error of reviewed answers, by day and adapter."""
 
