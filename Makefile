@@ -9,7 +9,7 @@ ONLY := $(wordlist 2,99,$(MAKECMDGOALS))
 $(foreach name,$(ONLY),$(eval $(name): bench;@:))
 endif
 
-.PHONY: help setup up test lint report bench soak docs
+.PHONY: help setup up test lint report bench soak litellm docs
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1  \2/p' Makefile | awk '{printf "make %-8s", $$1; $$1=""; print}'
@@ -35,26 +35,29 @@ report: setup ## The whole report card, as a page and as JSON.
 	@$(SEKISHO) report
 
 bench: setup ## The benchmarks behind every figure in the documents; `make bench rubric` runs one.
-	@for file in $(or $(ONLY:%=benchmarks/%.py),benchmarks/*.py); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@failed=; for file in $(or $(ONLY:%=benchmarks/%.py),benchmarks/*.py); do echo "== $$file"; $(BIN)/python "$$file" || failed="$$failed $$file"; done; [ -z "$$failed" ] || { echo "Not as promised:$$failed" >&2; exit 1; }
 
 MINUTES ?= 20
-LITELLM := .venv-litellm
 
-$(LITELLM)/bin/litellm:
-	@$(PYTHON) -m venv $(LITELLM)
-	@$(LITELLM)/bin/pip install --quiet "litellm[proxy]==1.109.1"
-
-soak: setup $(LITELLM)/bin/litellm ## Twenty MINUTES of mixed load with engine kills; a hundred requests of every kind to every operation of the OpenAPI document; ten thousand histories of the lanes; a real `transformers serve`; LiteLLM before two nodes; 100,000 requests that try to load something; a novel; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server; thirty of a training.
+soak: setup ## Twenty MINUTES of mixed load with engine kills; a hundred requests of every kind to every operation of the OpenAPI document; ten thousand histories of the lanes; a real `transformers serve`; 100,000 requests that try to load something; a novel; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server; thirty of a training.
 	@$(BIN)/python tools/soak.py $(MINUTES)
 	@SOAK_HISTORIES=10000 $(BIN)/pytest --timeout 7200 tests/serve/test_schedule.py tests/serve/test_lanes.py
 	@FAR_TRANSFORMERS=1 $(BIN)/pytest tests/serve/test_remote.py
-	@FAR_LITELLM=$(CURDIR)/$(LITELLM)/bin/python $(BIN)/pytest --timeout 600 tests/clients/test_litellm.py
 	@$(BIN)/python benchmarks/pinned.py 100000
 	@SOAK_OPENAPI=100 $(BIN)/pytest --timeout 3600 tests/web/test_openapi.py
 	@$(BIN)/python benchmarks/summary.py 320000
 	@SOAK_LEDGER_KILLS=1000 $(BIN)/pytest --timeout 7200 tests/ledger/test_processes.py
 	@SOAK_KILLS=50 $(BIN)/pytest --timeout 3600 tests/e2e/test_kill.py
 	@SOAK_TRAIN_KILLS=30 $(BIN)/pytest --timeout 3600 tests/train/test_fit.py -k random_moments
+
+LITELLM := .venv-litellm
+
+$(LITELLM)/bin/litellm:
+	@$(PYTHON) -m venv $(LITELLM)
+	@$(LITELLM)/bin/pip install --quiet "litellm[proxy]==1.109.1"
+
+litellm: setup $(LITELLM)/bin/litellm ## LiteLLM, in an environment of its own: its client, and its proxy before two nodes.
+	@FAR_LITELLM=$(CURDIR)/$(LITELLM)/bin/python $(BIN)/pytest --timeout 600 tests/clients/test_litellm.py
 
 docs: setup ## Write the generated parts of README and docs again.
 	@$(BIN)/python tools/docs.py

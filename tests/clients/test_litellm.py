@@ -1,4 +1,4 @@
-"""LiteLLM: its client over our scenarios, and its proxy in front of two nodes. Runs where `FAR_LITELLM` names a Python that has `litellm[proxy]` (`make soak` makes one)."""
+"""LiteLLM: its client over our scenarios, and its proxy in front of two nodes. Runs where `FAR_LITELLM` names a Python that has `litellm[proxy]` (`make litellm` makes one)."""
 
 from __future__ import annotations
 
