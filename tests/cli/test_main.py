@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from sekisho import __version__
@@ -154,9 +155,21 @@ def test_interruption_is_calm(cli, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def wait_until_it_reads(process, seconds=60):
+    """Return when the process has started up and spends no more time: it waits for its standard input."""
+    seen, until = -1.0, time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.5)
+        spent = sum(psutil.Process(process.pid).cpu_times()[:2])
+        if spent > 0.2 and spent == seen:
+            return
+        seen = spent
+    raise AssertionError("it never came to rest")
+
+
 def test_ctrl_c_ends_a_waiting_command_with_130():
     process = start("judge", "gate", "--text", "-", stdin=subprocess.PIPE)
-    time.sleep(2.0)
+    wait_until_it_reads(process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, b"Stopped.\n")

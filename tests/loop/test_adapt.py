@@ -157,16 +157,19 @@ def test_a_calibration_is_applied_by_version_and_taken_back(home, proof):
         calibrate_task.rollback(home, "ken")
 
 
-def test_a_rejected_source_or_claim_is_not_learnt(home, model):
+def test_a_rejected_source_or_claim_is_not_learnt(tmp_path, model):
     one = makers.sentences(1, seed=77)[0]
-    answer = ask(home, [one])[0].judgement
-    feedback(home, Word(judgement=answer.id, action="right", reason="x"), "hana")
-    before = adapt.status(home).learnable
-    for level in ("source", "claim"):
-        feedback(home, Word(judgement=answer.id, level=level, action="reject", reason="no good"), "hana")
-        assert adapt.status(home).learnable < before
-        feedback(home, Word(judgement=answer.id, level=level, action="restore", reason="it is"), "hana")
-        assert adapt.status(home).learnable == before
+    with made.house(tmp_path / "home", model) as own:
+        id = made.judged(
+            own, model, premise=one["premise"], hypothesis=one["hypothesis"], source=one["source"]
+        )
+        feedback(own, Word(judgement=id, action="right", reason="x"), "hana")
+        assert adapt.status(own).learnable == 1
+        for level in ("source", "claim"):
+            feedback(own, Word(judgement=id, level=level, action="reject", reason="no good"), "hana")
+            assert adapt.status(own).learnable == 0
+            feedback(own, Word(judgement=id, level=level, action="restore", reason="it is"), "hana")
+            assert adapt.status(own).learnable == 1
 
 
 def test_nothing_to_learn_from(tmp_path, model):

@@ -1,22 +1,32 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from sekisho.core.errors import RecipeError
+from sekisho.train.eyes import EyesRecipe
+from sekisho.train.nli_recipe import NliAdapt, NliTrain
 from sekisho.train.recipe import Finetune, Pretrain, find_recipe, read_recipe, recipe_digest
 
 from .conftest import requests
 
 SHARE = Path(__file__).parents[2]
+KINDS = {
+    "pretrain": Pretrain,
+    "finetune": Finetune,
+    "eyes": EyesRecipe,
+    "nli": NliTrain,
+    "nli-adapter": NliAdapt,
+}
 
 
 def test_the_recipes_that_ship_are_valid() -> None:
     found = sorted((SHARE / "recipes").glob("*.toml"))
     assert len(found) >= 2
     for path in found:
-        kind = Pretrain if 'kind = "pretrain"' in path.read_text() else Finetune
+        kind = KINDS[tomllib.loads(path.read_text())["kind"]]
         assert read_recipe(path, kind).name == path.stem
 
 
