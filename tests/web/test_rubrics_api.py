@@ -85,7 +85,7 @@ def test_what_is_no_image_or_no_sense_is_refused(seeing, sent, status):
 
 def test_an_unknown_pack_and_one_not_learnt(seeing):
     assert seeing.post("/v1/rubrics/kotaro", files={"image": picture_file()}).status_code == 409
-    assert seeing.post("/v1/rubrics/nothing", files={"image": picture_file()}).status_code == 500
+    assert seeing.post("/v1/rubrics/nothing", files={"image": picture_file()}).status_code == 404
     assert seeing.post("/v1/rubrics/..%2Fx", files={"image": picture_file()}).status_code in (404, 422)
 
 

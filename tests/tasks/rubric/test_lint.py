@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from sekisho.core.errors import DataError
+from sekisho.core.errors import DataError, NotFoundError
 from sekisho.tasks.rubric.lint import lint, read_pack, witness
 from sekisho.tasks.rubric.pack import load_pack, names, parse_pack
 from sekisho.tasks.rubric.patterns import Scorer
@@ -130,7 +130,7 @@ def test_a_pack_with_errors_is_not_used(tmp_path):
 
 
 def test_a_file_of_another_form_is_refused_with_every_wrong_key(tmp_path):
-    with pytest.raises(DataError, match="intake, kotaro"):
+    with pytest.raises(NotFoundError, match="intake, kotaro"):
         load_pack("nowhere", SHARE)
     file = tmp_path / "mine.toml"
     file.write_text("name = 'x'\nextra = 1\n", encoding="utf-8")

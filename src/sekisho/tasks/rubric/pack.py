@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from ...core.errors import DataError
+from ...core.errors import DataError, NotFoundError
 from ...core.gate_prompt import Lang
 from ...core.policyfile import Bilingual
 from ...core.question import Frozen
@@ -142,11 +142,12 @@ def load_pack(name: str, share: Path) -> Pack:
     """Read a pack given by path or by name. It has the right form; it need not make sense.
 
     Raises:
-        DataError: naming every wrong key, or the packs there are.
+        DataError: naming every wrong key.
+        NotFoundError: naming the packs there are.
     """
     path = Path(name) if name.endswith(".toml") else folder(share) / f"{name}.toml"
     if not path.is_file():
-        raise DataError(
+        raise NotFoundError(
             f"There is no rubric pack {name!r}.", f"Give a path, or one of: {', '.join(names(share))}."
         )
     return parse_pack(read_document(path), str(path))
