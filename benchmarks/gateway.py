@@ -35,23 +35,19 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
-from sekisho.core.question import OptionScores, gate_question
-from sekisho.core.records import Stamp
+from sekisho.core.question import gate_question
 from sekisho.core.settings import load
-from sekisho.loop.certificate import Certified
-from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Judge
-from sekisho.serve.engines.llamacpp import LlamaCppEngine
 from sekisho.serve.engines.process import Launch
 from sekisho.serve.engines.supervisor import Supervisor
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import KEPT, Rules
-from sekisho.tasks.policy import policy_of
 from sekisho.web.app import bind, create_app
 from sekisho.web.connections import Crowd, configured
 from sekisho.weights.decision import DecisionMeta
 from sekisho.weights.gguf import export_gguf
 from sekisho.wiring import build
+from shared.allowing import Allowing, serving_of
 
 ROOT = Path(__file__).parents[1]
 CONTEXT, SLOTS, TOKENS = 2048, 2, 24
@@ -63,45 +59,16 @@ TARGETS = {
 }
 
 
-class Allowing(LlamaCppEngine):
-    """Asks the gate's question for real and answers ALLOW; every other question is left as it is."""
-
-    async def ask(self, *args: Any, **more: Any) -> list[OptionScores]:
-        """As `LlamaCppEngine.ask`."""
-        scores = await super().ask(*args, **more)
-        return [
-            s.model_copy(update={"logprobs": (-1e-9, -30.0, -30.0)}) if len(s.logprobs) == 3 else s
-            for s in scores
-        ]
-
-
-class Familiar:
-    """A scope in which every text lies."""
-
-    def unfamiliar(self, text: str) -> bool:
-        """Never."""
-        return False
-
-
 def serve(gguf: Path, home: Path) -> None:
     """The whole application over the file, until it is ended; its address is the first line it prints."""
     house = build(load(flags={"home": home, "share": ROOT, "log_level": "error"}, env={}))
-    backend = Allowing(gguf, "nano", context=CONTEXT, slots=SLOTS, threads=1)
+    backend = Allowing(gguf, context=CONTEXT, slots=SLOTS)
     engine = Lanes(backend, Rules(slots=SLOTS, kept=KEPT))
     listener = bind("127.0.0.1", 0)
 
     async def run() -> None:
         await engine.start()
-        stamp = Stamp(engine="llamacpp", model="nano", model_digest=backend.info.model_digest)
-        policy = policy_of(house.policy_document)
-        serving = Serving(
-            engine=engine,
-            stamp=stamp,
-            policy=policy,
-            threshold=0.5,
-            scope=Familiar(),
-            certified=Certified(None, "9999", 0.0),
-        )  # type: ignore[arg-type]
+        serving = serving_of(house, engine, backend)
         app = create_app(house, Judge(serving, house.ledger, 60.0, 256))
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         await uvicorn.Server(configured(app, Crowd(1024))).serve(sockets=[listener])

@@ -23,43 +23,21 @@ from typing import Any
 
 from sekisho.core.engine import Message, Sampling
 from sekisho.core.errors import TooLargeError
-from sekisho.core.question import OptionScores
-from sekisho.core.records import Stamp
 from sekisho.core.settings import load
 from sekisho.loop import summarise
-from sekisho.loop.certificate import Certified
-from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Judge
 from sekisho.loop.summarise import Summary
 from sekisho.serve.engines.llamacpp import LlamaCppEngine
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import Rules
-from sekisho.tasks.policy import policy_of
 from sekisho.tasks.summary import sentences
 from sekisho.weights.gguf import export_gguf
 from sekisho.wiring import build
+from shared.allowing import Allowing, serving_of
 
 ROOT = Path(__file__).parents[1]
 CONTEXT, NODES = 2048, 3
 """Tokens of a slot, and nodes after which the engine is killed; after twice as many the work is broken off."""
-
-
-class Allowing(LlamaCppEngine):
-    """Asks the gate's question for real and answers ALLOW."""
-
-    async def ask(self, *args: Any, **more: Any) -> list[OptionScores]:
-        scores = await super().ask(*args, **more)
-        return [
-            s.model_copy(update={"logprobs": (-1e-9, -30.0, -30.0)}) if len(s.logprobs) == 3 else s
-            for s in scores
-        ]
-
-
-class Familiar:
-    """A scope in which every text lies."""
-
-    def unfamiliar(self, text: str) -> bool:
-        return False
 
 
 def text_of(characters: int) -> str:
@@ -81,20 +59,11 @@ def run(characters: int, folder: Path) -> dict[str, Any]:
 
 
 async def _run(text: str, house: Any, gguf: Path) -> dict[str, Any]:
-    backend = Allowing(gguf, "nano", context=CONTEXT, slots=2, threads=1)
+    backend = Allowing(gguf, context=CONTEXT, slots=2)
     engine = Lanes(backend, Rules(slots=2))
     await engine.start()
     try:
-        stamp = Stamp(engine="llamacpp", model="nano", model_digest=backend.info.model_digest)
-        policy = policy_of(house.policy_document)
-        serving = Serving(
-            engine=engine,
-            stamp=stamp,
-            policy=policy,
-            threshold=0.5,
-            scope=Familiar(),
-            certified=Certified(None, "9999", 0.0),
-        )  # type: ignore[arg-type]
+        serving = serving_of(house, engine, backend)
         judge = Judge(serving, house.ledger, 60.0, 256, (3600.0, 256))
         return await _measured(text, judge, house, backend)
     finally:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 import loopback
 from sekisho.host.offline import FLAGS
 from sekisho.wiring import FAKE_ALLOWED
 
 os.environ.update(FLAGS, **{FAKE_ALLOWED: "yes"})
+
+# The same examples every time, so that a red run means a change; `make soak` looks for new ones.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("new", max_examples=1000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 def pytest_configure() -> None:

@@ -34,13 +34,6 @@ class Marked(LlamaCppEngine):
         ]
 
 
-class Familiar:
-    """A scope in which every text lies."""
-
-    def unfamiliar(self, text: str) -> bool:
-        return False
-
-
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve; yields the address."""
@@ -55,7 +48,7 @@ def served(folder: Path) -> Iterator[str]:
             stamp=Stamp(engine="llamacpp", model=MODEL, model_digest="sha256:0"),
             policy=policy_of(house.policy_document),
             threshold=0.9,
-            scope=Familiar(),
+            scope=makers.Familiar(),
             certified=makers.CERTIFIED,
         )
         judge = Judge(serving, house.ledger, 20.0, 256, (60.0, 256))

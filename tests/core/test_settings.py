@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sekisho.core.errors import SettingsError
 from sekisho.core.settings import load
-from sekisho.core.table import ENV_PREFIX, TABLE
+from sekisho.core.spec import ENV_PREFIX
+from sekisho.core.table import TABLE
 
 GOOD = {
     "home": "/a/home",

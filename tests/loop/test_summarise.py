@@ -24,13 +24,6 @@ def house(tmp_path):
         yield opened
 
 
-class Familiar:
-    """A scope in which every text lies; the real one knows short requests only, and is tested by itself."""
-
-    def unfamiliar(self, text):
-        return False
-
-
 def short(messages):
     return "Part " + messages[-1].content[-40:]
 
@@ -43,7 +36,7 @@ def engine():
 
 def made(house, engine, text=TEXT):
     judge = makers.judge_over(house, Lanes(engine, Rules(slots=2)))
-    judge.serving = replace(judge.serving, scope=Familiar())
+    judge.serving = replace(judge.serving, scope=makers.Familiar())
     return Summary(judge, house.settings.home, text)
 
 

@@ -40,4 +40,9 @@ def test_platt_is_what_the_arrays_say(row, a, b):
 def test_the_likeliest_stays_and_the_sum_is_one(row, method, temperature, a, b):
     p = calibrated_row(row, method, temperature, a, b)
     assert math.isclose(sum(p), 1)
-    assert p[row.index(max(row))] >= max(p) - 1e-12
+    plain = softmax(row)
+    assert p[plain.index(max(plain))] >= max(p) - 1e-12
+
+
+def test_scores_too_close_to_tell_apart_keep_the_first():
+    assert calibrated_row([-1e-42, 0.0, 0.0], "platt", 1, 0, 0) == [0.5, 0.25, 0.25]

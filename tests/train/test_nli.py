@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import itertools
-import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from loop import nli_makers as makers
 from sekisho.core.errors import RecipeError, TrainingError
-from sekisho.train.nli import COLUMNS, RAW, nli_tokenizer, rate, train_nli
+from sekisho.train.nli import COLUMNS, RAW, nli_tokenizer, train_nli
 from sekisho.train.nli_adapter import adapted, save_adapter, train_adapter
 from sekisho.train.nli_recipe import NliAdapt, NliTrain
 from sekisho.train.nli_rows import PairCollator, PairRows, balanced, mirrored, replayed
@@ -60,17 +56,6 @@ def test_the_tokenizer_is_the_bases_with_other_marks():
     assert row["input_ids"][0] == 1
     assert row["input_ids"].count(2) == 2
     assert tokenizer.decode(tokenizer("前提です。")["input_ids"][1:-1]) == "前提です。"
-
-
-@given(st.integers(1, 5000), st.floats(0, 0.5), st.floats(0.2, 1), st.floats(0.01, 1))
-def test_the_rate_rises_falls_and_ends(steps, warmup, start, cooldown):
-    recipe = NliTrain(name="x", warmup=warmup, cooldown_start=start, cooldown=cooldown)
-    found = [rate(recipe, s, steps) for s in range(steps + 1)]
-    assert all(0 <= r <= 1 + 1e-12 for r in found)
-    warm = math.ceil(warmup * steps)
-    assert found[0] == (0 if warm else pytest.approx(1))
-    after = found[warm:]
-    assert all(a >= b - 1e-12 for a, b in itertools.pairwise(after))
 
 
 def test_contradictions_are_shown_both_ways():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from sekisho.core.question import Option, Question
 from sekisho.data.corpus import Document
 from sekisho.train.batches import DecisionRows
 from sekisho.train.fit import load_base
-from sekisho.train.pretrain import document_ids, learning_rate_factor, pack, pretrain
+from sekisho.train.pretrain import document_ids, pack, pretrain
 from sekisho.train.recipe import Decisions
 
 from .conftest import requests, tiny_pretrain
@@ -27,18 +26,6 @@ def text(words: str) -> Document:
 def documents() -> list[Document]:
     alphabet = text(("\n".join(LETTERS) + "\n") * 30)
     return [alphabet, *(text(e.state + " " + e.label) for e in requests(200))]
-
-
-def test_the_rate_warms_up_follows_the_cosine_and_cools_down_to_zero() -> None:
-    recipe = tiny_pretrain(warmup=0.1, cooldown_start=0.5, cooldown=0.2)
-    course = [learning_rate_factor(recipe, step, 100) for step in range(101)]
-    assert course[0] == 0
-    assert course[10] == 1
-    assert all(a >= b for a, b in pairwise(course[10:]))
-    assert course[70:] == [0.0] * 31
-    plain = tiny_pretrain(warmup=0.1)
-    assert learning_rate_factor(plain, 50, 100) == pytest.approx(course[50])
-    assert learning_rate_factor(plain, 100, 100) == pytest.approx(0.0)
 
 
 def test_a_decision_document_shows_its_options_and_ends_with_the_right_label(tokenizer) -> None:

@@ -60,6 +60,13 @@ def sure_of(decision: str, p: float = 0.995):
     return probabilities
 
 
+class Familiar:
+    """A scope in which every text lies; the real one knows short requests only, and is tested by itself."""
+
+    def unfamiliar(self, text: str) -> bool:
+        return False
+
+
 def judge_over(
     home: House,
     engine: FakeEngine | None = None,

@@ -25,12 +25,8 @@ def engine():
 def judge(house, engine):
     """Over a scope in which every text lies; the real one knows short requests only."""
 
-    class Familiar:
-        def unfamiliar(self, text):
-            return False
-
     opened = makers.judge_over(house, engine)
-    opened.serving = replace(opened.serving, scope=Familiar())
+    opened.serving = replace(opened.serving, scope=makers.Familiar())
     return opened
 
 

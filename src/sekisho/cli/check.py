@@ -8,7 +8,8 @@ from typing import Any
 import typer
 
 from ..core.settings import Settings
-from ..core.table import TABLE, Spec
+from ..core.spec import Spec
+from ..core.table import TABLE
 from . import output
 from .options import Call, command, flag_of
 

@@ -14,7 +14,8 @@ import typer
 
 from ..core.progress import Progress
 from ..core.settings import Settings, load
-from ..core.table import TABLE, Spec
+from ..core.spec import Spec
+from ..core.table import TABLE
 from . import output
 from .progress import shown
 

@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
-from .table import ENV_PREFIX, TABLE, Spec
+from .spec import ENV_PREFIX, Spec
+from .table import TABLE
 
 _BY_NAME: Mapping[str, Spec] = {s.name: s for s in TABLE}
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -32,6 +31,7 @@ from ..core.prompt import SPECIAL
 from ..data.nli import Pair
 from .batches import half_precision
 from .checkpoints import Saves, resume_from
+from .cooldown import EndOfCooldown, learning_rate_factor
 from .nli_recipe import NliTrain
 from .nli_rows import PairCollator, PairRows, mirrored
 from .trainer import OrderedTrainer
@@ -105,29 +105,6 @@ def _lend(words: Tensor, base: Path) -> None:
         words.copy_(lent.float() * (words.std() / lent.float().std()))
 
 
-def rate(recipe: NliTrain, step: int, steps: int) -> float:
-    """Share of the peak learning rate at an optimiser step out of `steps`: warm-up, cosine, and a cool-down in a straight line."""
-    warm = math.ceil(recipe.warmup * steps)
-    if step < warm:
-        return step / warm
-    start = recipe.cooldown_start * steps
-    cosine = 0.5 * (1 + math.cos(math.pi * (min(step, start) - warm) / max(1, steps - warm)))
-    return cosine * max(0.0, 1 - max(0.0, step - start) / (recipe.cooldown * steps))
-
-
-class _Cooled(TrainerCallback):
-    """Ends training when the cool-down has reached zero."""
-
-    def __init__(self, recipe: NliTrain) -> None:
-        self._end = recipe.cooldown_start + recipe.cooldown if recipe.cooldown_start < 1 else 1.0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Called by the trainer after every optimiser step."""
-        if state.global_step >= self._end * state.max_steps:
-            control.should_training_stop = True
-        return control
-
-
 class NliTrainer(OrderedTrainer):
     """The trainer with weighted cross-entropy, smoothed labels and, if asked, half precision where it pays."""
 
@@ -162,14 +139,10 @@ class _BaseTrainer(NliTrainer):
         super().__init__(recipe.label_smoothing, recipe.bf16, recipe.batch, **kwargs)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """A scheduler that follows `rate`."""
-        follow = partial(_rate_at, self._recipe, num_training_steps)
+        """A scheduler that follows `learning_rate_factor`."""
+        follow = partial(learning_rate_factor, self._recipe, num_training_steps)
         self.lr_scheduler = LambdaLR(optimizer or self.optimizer, follow)
         return self.lr_scheduler
-
-
-def _rate_at(recipe: NliTrain, steps: int, step: int) -> float:
-    return rate(recipe, step, steps)
 
 
 class Watch(TrainerCallback):
@@ -228,7 +201,7 @@ def train_nli(recipe: NliTrain, base: Path, pairs: Sequence[Pair], out: Path, to
         args=nli_arguments(recipe, out),
         train_dataset=PairRows(shown, tokenizer, COLUMNS, recipe.max_tokens),
         data_collator=PairCollator(tokenizer.pad_token_id),
-        callbacks=[saves, _Cooled(recipe), Watch(told)],
+        callbacks=[saves, EndOfCooldown(recipe), Watch(told)],
     )
     trainer.remove_callback(PrinterCallback)
     with saves:

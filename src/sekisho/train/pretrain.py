@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import shutil
 from collections.abc import Iterable, Sequence
@@ -32,6 +31,7 @@ from ..core.question import Example
 from ..data.corpus import Document
 from .batches import half_precision
 from .checkpoints import Saves, WholeTrainer, resume_from
+from .cooldown import EndOfCooldown, learning_rate_factor
 from .decisions import learn_to_decide
 from .losses import language_loss
 from .memory import kept_memory
@@ -118,17 +118,6 @@ def fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def learning_rate_factor(recipe: Pretrain, step: int, steps: int) -> float:
-    """Share of the peak learning rate at an optimiser step out of `steps`: warm-up, cosine, cool-down."""
-    warm = math.ceil(recipe.warmup * steps)
-    if step < warm:
-        return step / warm
-    start = recipe.cooldown_start * steps
-    held = min(step, start)
-    cosine = 0.5 * (1 + math.cos(math.pi * (held - warm) / max(1, steps - warm)))
-    return cosine * max(0.0, 1 - max(0.0, step - start) / (recipe.cooldown * steps))
-
-
 class PretrainTrainer(WholeTrainer):
     """The trainer with the recipe's own course of the learning rate."""
 
@@ -138,7 +127,7 @@ class PretrainTrainer(WholeTrainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """A scheduler that follows `learning_rate_factor`."""
-        follow = partial(_factor, self._recipe, num_training_steps)
+        follow = partial(learning_rate_factor, self._recipe, num_training_steps)
         self.lr_scheduler = LambdaLR(optimizer or self.optimizer, follow)
         return self.lr_scheduler
 
@@ -151,23 +140,6 @@ class PretrainTrainer(WholeTrainer):
             hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
             loss = language_loss(hidden, model.lm_head.weight, ids)
         return (loss, {}) if return_outputs else loss
-
-
-def _factor(recipe: Pretrain, steps: int, step: int) -> float:
-    return learning_rate_factor(recipe, step, steps)
-
-
-class _EndOfCooldown(TrainerCallback):
-    """Ends training when the cool-down has reached zero."""
-
-    def __init__(self, recipe: Pretrain) -> None:
-        self._end = recipe.cooldown_start + recipe.cooldown if recipe.cooldown_start < 1 else 1.0
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        """Called by the trainer after every optimiser step."""
-        if state.global_step >= self._end * state.max_steps:
-            control.should_training_stop = True
-        return control
 
 
 def training_arguments(recipe: Pretrain, out: Path) -> TrainingArguments:
@@ -233,7 +205,7 @@ def _learn_language(
         model=model,
         args=training_arguments(recipe, out),
         train_dataset=pack(tokenizer, training, recipe),
-        callbacks=[saves, _EndOfCooldown(recipe), *callbacks],
+        callbacks=[saves, EndOfCooldown(recipe), *callbacks],
     )
     trainer.remove_callback(PrinterCallback)
     with kept_memory(), saves:

@@ -5,11 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from ..core.engine import Piece
+from fastapi import Request
+
+from ..core.engine import Lane, Piece
 from ..loop.judge import Chat
+from .chat_form import ChatForm
+from .desk import caller_of, desk_of, links_of
+from .waiting import unless_gone
 
 _PATIENCE = 10.0
 """Seconds an answer may keep its status open; after that its stream begins, and what fails later is an event in it."""
+
+
+async def judged(request: Request, form: ChatForm, lane: Lane) -> Chat:
+    """Let the gate judge a conversation, as its caller. Ends when the caller goes away."""
+    caller = caller_of(request)
+    work = desk_of(request).judge.chat(
+        form.messages, form.sampling, form.contract, lane, links_of(caller), caller.clearance, form.stream
+    )
+    return await unless_gone(request, work)
+
+
+async def started(request: Request, chat: Chat) -> asyncio.Task[Piece] | None:
+    """The first piece of a stream, awaited before the answer begins, so that what fails at once still gets its own status; None when the policy answers."""
+    return await unless_gone(request, soon(chat.pieces)) if chat.pieces else None
 
 
 async def soon(pieces: AsyncGenerator[Piece]) -> asyncio.Task[Piece]:

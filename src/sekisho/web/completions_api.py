@@ -15,7 +15,7 @@ from ..loop.judge import Chat
 from . import answering, errors
 from .bodies import read_object
 from .chat_form import ChatForm, read_chat
-from .desk import caller_of, desk_of, links_of
+from .desk import desk_of
 from .lanes import lane_of
 from .openai_api import Answer, event_of
 from .schemas import ERRORS, body_of
@@ -45,14 +45,10 @@ async def completions(request: Request) -> Response:
     form = read_completion(body, desk.judge.serving.engine.info.context)
     model, lane = lane_of(request, form.model)
     desk.require_model(model)
-    caller = caller_of(request)
-    judging = desk.judge.chat(
-        form.messages, form.sampling, form.contract, lane, links_of(caller), caller.clearance, form.stream
-    )
-    chat = await unless_gone(request, judging)
+    chat = await answering.judged(request, form, lane)
     answer = Completion(chat.judgement)
     if form.stream:
-        first = await unless_gone(request, answering.soon(chat.pieces)) if chat.pieces else None
+        first = await answering.started(request, chat)
         return EventStream(_events(chat, answer, first, form))
     text, last = await unless_gone(request, answering.whole(chat))
     more = {**answer.counted(last), "x_sekisho": answer.verdict()}

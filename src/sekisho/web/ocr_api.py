@@ -15,37 +15,12 @@ from ..loop.summarise import Summary
 from .access import REQUEST_ID
 from .desk import Desk, caller_of, desk_of, links_of, request_id
 from .errors import json_response
-from .pictures import Sent, read_picture
+from .pictures import Sent, picture_body, read_picture
 from .schemas import ERRORS
 from .schemas_images import OcrAnswer
 from .waiting import unless_gone
 
 router = APIRouter(tags=["Rubrics"])
-_IMAGE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": {"type": "string", "format": "binary"},
-                        "languages": {"type": "string"},
-                        "summary": {"type": "boolean"},
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["assets"],
-                    "properties": {"assets": {"type": "object"}},
-                }
-            },
-        },
-    }
-}
 
 
 @router.post(
@@ -57,7 +32,7 @@ _IMAGE: dict[str, Any] = {
         200: {"model": OcrAnswer, "description": "Text, lines with boxes, and the summary."},
         **ERRORS,
     },
-    openapi_extra=_IMAGE,
+    openapi_extra=picture_body(languages="string", summary="boolean"),
 )
 async def read(request: Request) -> Response:
     """Read, and summarise when asked to."""

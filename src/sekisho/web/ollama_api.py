@@ -19,7 +19,7 @@ from ..loop.judge import Chat
 from ..loop.served import Served, served
 from . import answering, errors
 from .bodies import read_object
-from .desk import Desk, caller_of, desk_of, links_of
+from .desk import Desk, desk_of
 from .lanes import lane_of
 from .ollama_form import OllamaForm, read_ollama
 from .openai_api import verdict_of
@@ -184,14 +184,10 @@ async def _answered(request: Request, generate: bool) -> Response:
     telling = Telling(form, generate)
     if form.chat is None:
         return errors.json_response(telling.loaded())
-    asked, caller = form.chat, caller_of(request)
-    judging = desk.judge.chat(
-        asked.messages, asked.sampling, asked.contract, lane, links_of(caller), caller.clearance, form.stream
-    )
-    chat = await unless_gone(request, judging)
+    chat = await answering.judged(request, form.chat, lane)
     telling.verdict = verdict_of(chat.judgement)
     if form.stream:
-        first = await unless_gone(request, answering.soon(chat.pieces)) if chat.pieces else None
+        first = await answering.started(request, chat)
         return _stream(chat, first, telling)
     return errors.json_response(await unless_gone(request, _whole(chat, telling)))
 

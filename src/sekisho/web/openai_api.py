@@ -19,7 +19,7 @@ from ..loop.judge import Chat
 from . import answering, errors
 from .bodies import read_object
 from .chat_form import ChatForm, read_chat
-from .desk import ALIAS, caller_of, desk_of, links_of
+from .desk import ALIAS, desk_of
 from .lanes import lane_of
 from .schemas import ERRORS, ChatAnswer, ChatRequest, ModelEntry, ModelList, body_of
 from .waiting import EventStream, unless_gone
@@ -46,15 +46,10 @@ async def chat_completions(request: Request) -> Response:
     form = read_chat(body, desk.judge.serving.engine.info.context)
     model, lane = lane_of(request, form.model)
     desk.require_model(model)
-    caller = caller_of(request)
-    judging = desk.judge.chat(
-        form.messages, form.sampling, form.contract, lane, links_of(caller), caller.clearance, form.stream
-    )
-    chat = await unless_gone(request, judging)
+    chat = await answering.judged(request, form, lane)
     answer = Answer(chat.judgement)
     if form.stream:
-        # The first piece is awaited before the answer begins, so that what fails at once still gets its own status.
-        first = await unless_gone(request, answering.soon(chat.pieces)) if chat.pieces else None
+        first = await answering.started(request, chat)
         return EventStream(_events(chat, answer, first, form))
     text, last = await unless_gone(request, answering.whole(chat))
     return errors.json_response(answer.whole(text, last))

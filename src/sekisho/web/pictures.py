@@ -23,6 +23,20 @@ _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,")
 _ONE = "Send one image: a multipart part named `image`, or JSON with one entry in `assets`."
 
 
+def picture_body(**fields: str) -> dict[str, Any]:
+    """The OpenAPI document's request body of one image and, in a form, further fields: name to JSON type."""
+    form = {"image": {"type": "string", "format": "binary"}, **{n: {"type": t} for n, t in fields.items()}}
+    kinds = {
+        "multipart/form-data": {"type": "object", "required": ["image"], "properties": form},
+        "application/json": {
+            "type": "object",
+            "required": ["assets"],
+            "properties": {"assets": {"type": "object"}},
+        },
+    }
+    return {"requestBody": {"required": True, "content": {k: {"schema": v} for k, v in kinds.items()}}}
+
+
 @dataclass(frozen=True)
 class Sent:
     """One image and the fields that came with it."""

@@ -14,7 +14,7 @@ from ..loop.rubric import Wording, shown
 from .access import REQUEST_ID
 from .desk import caller_of, desk_of, links_of, request_id
 from .errors import json_response
-from .pictures import read_picture
+from .pictures import picture_body, read_picture
 from .schemas import ERRORS
 from .schemas_images import RubricAnswer, RubricList
 from .waiting import unless_gone
@@ -24,32 +24,6 @@ _PAGE = File(__file__).parent / "pages" / "rubrics.html"
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What the page may load: nothing but itself."""
 _Name = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="A pack that ships.")]
-_IMAGE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": {"type": "string", "format": "binary"},
-                        "lang": {"type": "string"},
-                        "comments": {"type": "integer"},
-                        "name": {"type": "string"},
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["assets"],
-                    "properties": {"assets": {"type": "object"}},
-                }
-            },
-        },
-    }
-}
 
 
 @router.get(
@@ -85,7 +59,7 @@ async def list_packs(request: Request) -> Response:
         200: {"model": RubricAnswer, "description": "Outcome, scores, comments, every criterion."},
         **ERRORS,
     },
-    openapi_extra=_IMAGE,
+    openapi_extra=picture_body(lang="string", comments="integer", name="string"),
 )
 async def judge(request: Request, pack: _Name) -> Response:
     """Judge one image."""

@@ -17,7 +17,7 @@ from typing import Literal
 import httpx
 
 from ...core.errors import DeviceError, EngineError
-from ...core.table import ENV_PREFIX
+from ...core.spec import ENV_PREFIX
 from .exchange import IDLE, Exchange
 
 KvType = Literal["F32", "F16", "Q8_0", "Q4_0"]
