@@ -16,6 +16,7 @@ GOOD = {
     "share": "/a/share",
     "engine": "fake",
     "weights": "q8_0",
+    "exports": "f16, q8_0,",
     "host": "::1",
     "port": "9001",
     "tokens": "a, b,,",
@@ -235,3 +236,9 @@ def test_what_is_wrong_is_said_once_and_in_our_words(tmp_path):
         load({"retention": "abc"}, env={}, file=file)
     assert error.value.problems[1:] == ["retention: expected days from 0 to 36500, got 'abc'"]
     assert error.value.problems[0].endswith("a number has too many digits")
+
+
+@pytest.mark.parametrize("value", ["", ",", "f16;q8_0", "f16,q3", 3])
+def test_what_names_no_kinds_of_files_is_refused(value):
+    with pytest.raises(SettingsError, match=r"expected some of f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m"):
+        load(flags={"exports": value}, env={})

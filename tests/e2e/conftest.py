@@ -44,7 +44,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("promoted")
     share = small_share(home / "share")
     (home / "sekisho.toml").write_text(
-        f'recipe = "{quick_recipe(home).as_posix()}"\nshare = "{share.as_posix()}"\nalpha = {ALPHA}\n'
+        f'recipe = "{quick_recipe(home).as_posix()}"\nshare = "{share.as_posix()}"\nalpha = {ALPHA}\nexports = "f16"\n'
     )
     assert sekisho(home, "up", "--no-serve")["done"]
     return home

@@ -43,6 +43,15 @@ def test_every_kind_is_written_read_back_and_measured(folder):
     json.dumps(found)
 
 
+def test_only_what_is_wanted_is_written_and_the_modelfile_names_the_smallest(folder):
+    path, plain, prompts = folder
+    found = export_all(path, plain, prompts[:1], 1.0, ("q8_0", "f16", "q8_0"))
+    assert list(found["kinds"]) == ["f16", "q8_0"]
+    assert found["not_made"] == {}
+    assert len(list(path.glob("*.gguf"))) == 2
+    assert "FROM ./model-q8_0.gguf" in (path / "Modelfile").read_text()
+
+
 def test_a_file_of_another_model_ends_the_export(folder):
     path, plain, prompts = folder
     plain.lm_head.weight.data.neg_()

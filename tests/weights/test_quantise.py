@@ -135,9 +135,11 @@ def test_without_the_quantiser_the_k_kinds_are_named_as_not_made(monkeypatch):
         raise ToolError("It is not there.", "Take another.")
 
     monkeypatch.setattr(exporting, "quantiser", absent)
-    kinds, not_made = exporting._possible()
-    assert kinds == ("f16", "bf16", "q8_0")
+    kinds, not_made = exporting._possible(("q8_0", "f16", *K_KINDS))
+    assert kinds == ("f16", "q8_0")
     assert set(not_made) == set(K_KINDS)
+    with pytest.raises(ToolError, match="not there"):
+        exporting._possible(K_KINDS)
 
 
 def test_a_library_without_the_function_is_a_clear_error(monkeypatch):

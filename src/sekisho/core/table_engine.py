@@ -19,6 +19,9 @@ def _default_share() -> Path:
     return Path(__file__).resolve().parents[3]
 
 
+FILES = ("f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m")
+"""Kinds of GGUF files, the largest first."""
+
 ENGINE: tuple[Spec, ...] = (
     Spec("home", values.path, _default_home, "Folder of all state: ledger, shelf, runs."),
     Spec("share", values.path, _default_share, "Folder with the bundled data, models and recipes."),
@@ -62,8 +65,14 @@ ENGINE: tuple[Spec, ...] = (
     ),
     Spec("remote_fallback_key", values.optional, None, "Bearer token for the second server.", secret=True),
     Spec(
+        "exports",
+        values.some(*FILES),
+        ",".join(FILES),
+        "Comma-separated kinds of GGUF files a bake writes; the one that is served is always among them.",
+    ),
+    Spec(
         "weights",
-        values.choice("f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m"),
+        values.choice(*FILES),
         "f16",
         "Which exported file the llamacpp engine serves.",
     ),

@@ -63,6 +63,18 @@ def choice(*valid: str) -> Callable[[Any], str]:
     return parse
 
 
+def some(*valid: str) -> Callable[[Any], str]:
+    """At least one of these words, separated by commas; as written, without blanks."""
+
+    def parse(value: Any) -> str:
+        words = [word.strip() for word in str(value).split(",") if word.strip()]
+        if not words or not set(words) <= set(valid):
+            raise ValueError(f"expected some of {', '.join(valid)}, separated by commas")
+        return ",".join(words)
+
+    return parse
+
+
 def whole(low: int, high: int) -> Callable[[Any], int]:
     """A whole number from `low` to `high`."""
 

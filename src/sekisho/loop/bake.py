@@ -68,7 +68,8 @@ def bake(
     with parts.shelf.building("releases") as folder:
         certificate, plain, prompts = _fold(parts, source, folder, gauge)
         told.step("bake", 1, 3, "export")
-        certificate |= export_all(folder, plain, prompts, whole["calibration"]["temperature"])
+        kinds = (*parts.settings.exports.split(","), parts.settings.weights)
+        certificate |= export_all(folder, plain, prompts, whole["calibration"]["temperature"], kinds)
         told.step("bake", 2, 3, "keep")
         (folder / "scope.json").write_bytes((source / "scope.json").read_bytes())
         release = _release(parts, proof, whole, source, folder, certificate)

@@ -22,11 +22,16 @@ _READ = 8
 
 
 def export_all(
-    folder: Path, plain: Any, prompts: Sequence[Sequence[int]], temperature: float
+    folder: Path,
+    plain: Any,
+    prompts: Sequence[Sequence[int]],
+    temperature: float,
+    wanted: Sequence[str] = (*KINDS, *QUANTISED),
 ) -> dict[str, Any]:
-    """Write and read back every file of `folder`/model; the fitted temperature goes in.
+    """Write and read back the wanted files of `folder`/model; the fitted temperature goes in.
 
     Args:
+        wanted: kinds of files; in the order of the largest first, whatever the order given.
         plain: the baked model in float32.
         prompts: token ids of real prompts.
 
@@ -36,10 +41,11 @@ def export_all(
 
     Raises:
         BakeError: when a file is not the model, or its answers differ by more than rounding.
+        ToolError: when none of the wanted files can be made here.
     """
     meta = DecisionMeta(temperature={"choice": temperature})
     write_decision_files(folder / "model", meta)
-    kinds, not_made = _possible()
+    kinds, not_made = _possible(wanted)
     names = {kind: f"model-{kind}.gguf" for kind in kinds}
     files: dict[str, Any] = {}
     for kind, name in names.items():
@@ -48,19 +54,24 @@ def export_all(
         check_fidelity(kind, found)
         loss = {"mean_kl": found.mean_kl, "max_kl": found.max_kl, "positions": found.positions}
         files[name] = verify_gguf(path, folder / "model").model_dump() | loss
-    served = names.get("q4_k_m", names["q8_0"])
+    served = list(names.values())[-1]
     write_whole(folder / "Modelfile", modelfile(folder / "model", served).encode())
     return {"files": files, "kinds": names, "not_made": not_made}
 
 
 def quantiser_is_there() -> bool:
     """Whether llama.cpp's quantiser can be reached."""
-    return not _possible()[1]
+    return not _possible((*KINDS, *QUANTISED))[1]
 
 
-def _possible() -> tuple[tuple[Kind, ...], dict[str, str]]:
+def _possible(wanted: Sequence[str]) -> tuple[tuple[Kind, ...], dict[str, str]]:
+    """Which of the wanted kinds can be made here, and why the others cannot."""
+    plain, quantised = (tuple(k for k in kinds if k in wanted) for kinds in (KINDS, QUANTISED))
     try:
-        quantiser()
+        if quantised:
+            quantiser()
     except ToolError as e:
-        return KINDS, dict.fromkeys(QUANTISED, str(e))
-    return KINDS + QUANTISED, {}
+        if not plain:
+            raise
+        return plain, dict.fromkeys(quantised, str(e))
+    return plain + quantised, {}
