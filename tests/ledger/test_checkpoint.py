@@ -326,7 +326,8 @@ def test_a_checkpoint_by_another_key_is_found(ledger, signer, tmp_path):
 def test_a_signature_that_does_not_hold_is_found(ledger, path, signer):
     fill(ledger, 4)
     made = checkpoint.take(ledger, signer, None)
-    replace_entry(path, 5, made.model_copy(update={"note": made.note[:-3] + "A=\n"}))
+    other = "B" if made.note[-10] == "A" else "A"
+    replace_entry(path, 5, made.model_copy(update={"note": made.note[:-10] + other + made.note[-9:]}))
     found = ledger.verify()
     assert found.first_bad_seq == 5
     assert "signature does not hold" in found.problem
