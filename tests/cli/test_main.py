@@ -133,7 +133,8 @@ def test_options_before_and_after_the_command_are_the_same(cli, tmp_path):
 def leaves(found, path: tuple[str, ...] = ()):
     children = getattr(found, "commands", None)
     if not children:
-        yield path, {option for param in found.params for option in param.opts}
+        taken = found.get_params(found.context_class(found))
+        yield path, {option for param in taken for option in param.opts}
     for name, child in (children or {}).items():
         yield from leaves(child, (*path, name))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..core.progress import Progress
 from ..core.settings import Settings, load
@@ -29,6 +30,7 @@ COMMON = ("home", "engine", "host", "port", "device")
 PANEL = "Settings"
 EPILOG = "Every setting is a flag of every command: `sekisho settings` lists them."
 _PREFIX = "setting_"
+_UNSHOWN = "sekisho.settings"
 _METAVARS: Mapping[type, str] = {int: "INTEGER", float: "NUMBER"}
 
 
@@ -74,6 +76,35 @@ class Call:
             output.write_pairs(document if pairs is None else pairs)
 
 
+class SettingsCommand(TyperCommand):
+    """A command that takes the flags which help does not show as well. They are made once for all commands, or every start would take seconds."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The command's own options, and the flags of all settings outside `COMMON`."""
+        return [*super().get_params(ctx), *_unshown()]
+
+
+@functools.cache
+def _unshown() -> list[Any]:
+    """The options of settings outside `COMMON`; what they are given goes into the context, for no function names them."""
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        """Has the options."""
+
+    _describe(run, _settings([s.name for s in TABLE if s.name not in COMMON]))
+    holder = typer.Typer(add_completion=False)
+    holder.command()(run)
+    found = [p for p in typer.main.get_command(holder).params if (p.name or "").startswith(_PREFIX)]
+    for option in found:
+        option.expose_value, option.callback = False, _noted
+    return found
+
+
+def _noted(ctx: Any, option: Any, value: str | None) -> None:
+    if value is not None:
+        ctx.meta.setdefault(_UNSHOWN, {})[option.name] = value
+
+
 def command(app: typer.Typer, name: str | None = None, panel: str | None = None) -> Callable[..., Any]:
     """Register a function as a command that also takes the shared options.
 
@@ -83,12 +114,12 @@ def command(app: typer.Typer, name: str | None = None, panel: str | None = None)
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
-            shared = {k: given.pop(k) for k in _shared_names()}
+            shared = {k: given.pop(k) for k in _shown_names()} | ctx.meta.get(_UNSHOWN, {})
             function(call_of(ctx.find_root().obj or {}, shared), **given)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        _describe(run, [*own, *_shared_parameters(hidden=True)])
-        app.command(name, rich_help_panel=panel, epilog=EPILOG)(run)
+        _describe(run, [*own, *_first_parameters(), *_settings(COMMON)])
+        app.command(name, cls=SettingsCommand, rich_help_panel=panel, epilog=EPILOG)(run)
         return function
 
     return register
@@ -103,15 +134,15 @@ def root_options(function: Callable[..., None]) -> Callable[..., None]:
         function(**given)
 
     own = list(inspect.signature(function, eval_str=True).parameters.values())
-    _describe(run, [*own, *_shared_parameters(hidden=True)])
+    _describe(run, [*own, *_first_parameters(), *_settings([s.name for s in TABLE])])
     return run
 
 
 def call_of(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> Call:
     """Join the options before and after the command's name; the later one wins."""
-    given = {k: inner[k] if inner.get(k) is not None else outer.get(k) for k in _shared_names()}
+    given = {k: inner[k] if inner.get(k) is not None else outer.get(k) for k in {**outer, **inner}}
     flags = {k.removeprefix(_PREFIX): v for k, v in given.items() if k.startswith(_PREFIX) and v is not None}
-    return Call(flags, given["config"], bool(inner.get("json") or outer.get("json")))
+    return Call(flags, given.get("config"), bool(inner.get("json") or outer.get("json")))
 
 
 def flag_of(spec: Spec) -> str:
@@ -123,7 +154,11 @@ def _shared_names() -> list[str]:
     return ["json", "config", *(_PREFIX + s.name for s in TABLE)]
 
 
-def _shared_parameters(hidden: bool) -> list[inspect.Parameter]:
+def _shown_names() -> list[str]:
+    return ["json", "config", *(_PREFIX + name for name in COMMON)]
+
+
+def _first_parameters() -> list[inspect.Parameter]:
     as_json = typer.Option("--json", help="Write the result as one JSON document.", rich_help_panel=PANEL)
     config = typer.Option(
         "--config",
@@ -134,15 +169,22 @@ def _shared_parameters(hidden: bool) -> list[inspect.Parameter]:
     return [
         _keyword("json", Annotated[bool, as_json], False),
         _keyword("config", Annotated[Path | None, config], None),
-        *(_setting(spec, hidden and spec.name not in COMMON) for spec in TABLE),
     ]
 
 
-def _setting(spec: Spec, hidden: bool) -> inspect.Parameter:
+def _settings(names: Sequence[str]) -> list[inspect.Parameter]:
+    return [_setting(spec) for spec in TABLE if spec.name in names]
+
+
+def _setting(spec: Spec) -> inspect.Parameter:
     default = spec.value_of_default()
     metavar = "PATH" if isinstance(default, Path) else _METAVARS.get(type(default), "TEXT")
     option = typer.Option(
-        flag_of(spec), help=spec.help, hidden=hidden, rich_help_panel=PANEL, metavar=metavar
+        flag_of(spec),
+        help=spec.help,
+        hidden=spec.name not in COMMON,
+        rich_help_panel=PANEL,
+        metavar=metavar,
     )
     return _keyword(_PREFIX + spec.name, Annotated[str | None, option], None)
 
@@ -158,4 +200,4 @@ def _describe(run: Callable[..., None], parameters: list[inspect.Parameter]) -> 
     signature = inspect.Signature([context, *(p.replace(kind=keyword) for p in parameters)])
     run.__signature__ = signature  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    del run.__wrapped__  # type: ignore[attr-defined]
+    vars(run).pop("__wrapped__", None)
