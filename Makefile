@@ -28,7 +28,7 @@ lint: setup ## Style, types and the direction of imports.
 	@$(BIN)/lint-imports
 
 test: lint ## Lint, then every test: the fast ones first, two at a time; then those that train, one by one.
-	@$(BIN)/pytest -n 2 -m "not slow"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 	@$(BIN)/pytest -m slow
 
 report: setup ## The whole report card, as a page and as JSON.

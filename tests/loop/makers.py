@@ -48,6 +48,7 @@ def small_house(home: Path, base: Path, epochs: float = 1.0, **more: str) -> wir
         "gate_model": str(base),
         "recipe": str(write_recipe(home, epochs)),
         "alpha": "0.2",
+        "exports": "f16,q8_0",
         **more,
     }
     house = wiring.build(settings.load({"engine": "fake", **given}))

@@ -13,23 +13,23 @@ from sekisho.loop.exporting import KINDS, QUANTISED, export_all
 from sekisho.train.pretrain import fast_tokenizer
 
 
+def baked(base, out):
+    """A base as a bake leaves it, a plain model folder in a release; with the model and two prompts."""
+    plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    plain.save_pretrained(out / "model")
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+    fast_tokenizer(tokenizer).save_pretrained(out / "model")
+    texts = ("患者の検査結果を要約して。", "How are budgets made?")
+    return out, plain, [tokenizer.encode(t).ids for t in texts]
+
+
 @pytest.fixture
-def folder(tmp_path):
-    """The nano base as a bake leaves it: a plain model folder in a release."""
-    nano = Path(__file__).parents[2] / "models" / "nano"
-    plain = AutoModelForCausalLM.from_pretrained(nano, dtype=torch.float32).eval()
-    plain.save_pretrained(tmp_path / "model")
-    tokenizer = Tokenizer.from_file(str(nano / "tokenizer.json"))
-    fast_tokenizer(tokenizer).save_pretrained(tmp_path / "model")
-    return (
-        tmp_path,
-        plain,
-        [tokenizer.encode(t).ids for t in ("患者の検査結果を要約して。", "How are budgets made?")],
-    )
+def folder(base, tmp_path):
+    return baked(base, tmp_path)
 
 
-def test_every_kind_is_written_read_back_and_measured(folder):
-    path, plain, prompts = folder
+def test_every_kind_is_written_read_back_and_measured(tmp_path):
+    path, plain, prompts = baked(Path(__file__).parents[2] / "models" / "nano", tmp_path)
     found = export_all(path, plain, prompts, 1.7)
     assert list(found["kinds"]) == [*KINDS, *QUANTISED]
     assert found["not_made"] == {}
@@ -54,6 +54,6 @@ def test_only_what_is_wanted_is_written_and_the_modelfile_names_the_smallest(fol
 
 def test_a_file_of_another_model_ends_the_export(folder):
     path, plain, prompts = folder
-    plain.lm_head.weight.data.neg_()
+    plain.lm_head.weight.data.mul_(-100)
     with pytest.raises(BakeError, match="do not serve"):
         export_all(path, plain, prompts, 1.0)

@@ -34,7 +34,7 @@ def tune(
         Path, typer.Option(help="Folder of the run; a run that was stopped goes on there.", metavar="PATH")
     ],
     bake: Annotated[
-        bool, typer.Option("--bake", help="Fold the adapter in afterwards and export every GGUF type.")
+        bool, typer.Option("--bake", help="Fold the adapter in afterwards and export it to GGUF.")
     ] = False,
     gauge: Annotated[
         bool, typer.Option("--gauge", help="Turn values and output projection before export.")
@@ -43,9 +43,14 @@ def tune(
     """Train an adapter on any base. Under `torchrun -m sekisho tune …` several processes train one adapter."""
     from ..loop import tuner as loop
 
+    exports = call.settings().exports.split(",")
     with call.progress() as progress:
         tuner = loop.Tuner(
-            base, file, out, lambda d: progress.step("tune", int(d["step"]), int(d["steps"]), _note(d))
+            base,
+            file,
+            out,
+            lambda d: progress.step("tune", int(d["step"]), int(d["steps"]), _note(d)),
+            exports=exports,
         )
         result = tuner.finish(rows, bake, gauge)
     if int(os.environ.get("RANK", "0")) == 0:

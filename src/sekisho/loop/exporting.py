@@ -17,6 +17,7 @@ from ..weights.quantise import Kind, quantiser
 KINDS: tuple[Kind, ...] = ("f16", "bf16", "q8_0")
 QUANTISED: tuple[Kind, ...] = ("q6_k", "q5_k_m", "q4_k_m")
 """Made by llama.cpp's quantiser, where its build shows it."""
+EVERY: tuple[Kind, ...] = KINDS + QUANTISED
 _READ = 8
 """Prompts over which a file's loss is measured."""
 
@@ -26,7 +27,7 @@ def export_all(
     plain: Any,
     prompts: Sequence[Sequence[int]],
     temperature: float,
-    wanted: Sequence[str] = (*KINDS, *QUANTISED),
+    wanted: Sequence[str] = EVERY,
 ) -> dict[str, Any]:
     """Write and read back the wanted files of `folder`/model; the fitted temperature goes in.
 
@@ -61,7 +62,7 @@ def export_all(
 
 def quantiser_is_there() -> bool:
     """Whether llama.cpp's quantiser can be reached."""
-    return not _possible((*KINDS, *QUANTISED))[1]
+    return not _possible(EVERY)[1]
 
 
 def _possible(wanted: Sequence[str]) -> tuple[tuple[Kind, ...], dict[str, str]]:

@@ -37,7 +37,7 @@ from ..weights.adapter import save_adapter
 from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
 from ..weights.gauge import apply_gauge, gauge_trial
-from .exporting import export_all, quantiser_is_there
+from .exporting import EVERY, export_all, quantiser_is_there
 from .memory import free_memory
 
 _PROMPTS = 16
@@ -76,6 +76,7 @@ class Tuner:
         out: folder of the run: recipe, curve, board, checkpoints, adapter, baked model.
         report: is told of progress, every few steps.
         free: bytes of memory there are; what the system says when not given.
+        exports: kinds of GGUF files a bake writes.
     """
 
     def __init__(
@@ -85,12 +86,13 @@ class Tuner:
         out: str | Path = "runs/tuned",
         report: room.Report | None = None,
         free: int | None = None,
+        exports: Sequence[str] = EVERY,
     ) -> None:
         self.base, self.out = Path(model_path), Path(out)
         if not (self.base / "config.json").is_file():
             raise ShelfError(f"{self.base} holds no model.", "Give a Hugging Face model folder.")
         self.recipe = _recipe_of(recipe, self.base)
-        self._report, self._free = report, free
+        self._report, self._free, self._exports = report, free, exports
         self._loaded: tuple[Any, Any] | None = None
 
     @property
@@ -136,7 +138,7 @@ class Tuner:
         return text
 
     def bake(self, rows: str | Path | Sequence[Example], gauge: bool = False) -> dict[str, Any]:
-        """Fold the adapter into plain weights, prove them equal over prompts of `rows`, and export every GGUF type; return the certificate.
+        """Fold the adapter into plain weights, prove them equal over prompts of `rows`, and export to GGUF; return the certificate.
 
         Raises:
             BakeError: when the plain model answers differently, or a file is not the model.
@@ -161,7 +163,7 @@ class Tuner:
             "end_to_end": found.model_dump(),
             "end_to_end_float64": exact.model_dump(),
             "in": {"base": model_digest(self.base), "adapter": folder_digest(self.adapter)},
-            **export_all(folder, plain, prompts, 1.0),
+            **export_all(folder, plain, prompts, 1.0, self._exports),
             "out": model_digest(folder / "model"),
         }
         write_json(folder / "certificate.json", certificate)
