@@ -27,7 +27,9 @@ lint: setup ## Style, types and the direction of imports.
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: lint ## Lint, then every test: the fast ones first, two at a time; then those that train, one by one.
+test: ## Lint, then every test: the fast ones first, two at a time; then those that train, one by one.
+	@$(PYTHON) tools/setup.py --tests
+	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 	@$(BIN)/pytest -m slow
 

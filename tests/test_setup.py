@@ -77,6 +77,32 @@ def test_without_the_venv_module_it_says_what_to_install(place):
     assert not (place / ".venv").exists()
 
 
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="not a Debian or Ubuntu")
+def test_programs_that_are_missing_are_named_with_what_they_are_for(place, monkeypatch, capsys):
+    room = load(place)
+    monkeypatch.setattr(room.os, "geteuid", lambda: 1000)
+    room._programs(("dpkg", "no-such-package", "nor-this"), "nothing is read")
+    assert capsys.readouterr().err == (
+        "Without no-such-package nor-this, nothing is read. Later: sudo apt-get install no-such-package nor-this\n"
+    )
+    room._programs(("dpkg",), "nothing is read")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="not a Debian or Ubuntu")
+def test_as_root_they_are_installed(place, monkeypatch, capsys):
+    room, done = load(place), []
+    monkeypatch.setattr(room.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(room.shutil, "which", lambda name: f"/usr/bin/{name}")
+    real = room._run
+    monkeypatch.setattr(
+        room, "_run", lambda c, **more: done.append(c[:2]) or 0 if c[0] == "apt-get" else real(c, **more)
+    )
+    room._programs(("no-such-package",), "nothing is read")
+    assert done == [["apt-get", "update"], ["apt-get", "install"]]
+    assert capsys.readouterr() == ("Installing no-such-package with apt-get.\n", "")
+
+
 @pytest.mark.slow
 def test_without_a_package_index_it_says_so(place):
     nowhere = {

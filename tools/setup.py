@@ -2,6 +2,8 @@
 
 python3 tools/setup.py          (Linux, macOS; `make setup` calls it)
 py -3 tools/setup.py            (Windows)
+
+`--tests` also looks after the browser that the tests of pages need.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,12 +22,20 @@ STAMP = VENV / "setup-stamp"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 OLDEST = (3, 11)
 TORCH = "torch==2.13.0"
+PROGRAMS = {
+    ("tesseract-ocr", "tesseract-ocr-jpn", "tesseract-ocr-jpn-vert"): "no text is read from images",
+    ("fonts-ipafont-gothic", "fonts-ipafont-mincho"): "no PDF and no drawn form has Japanese letters",
+}
+"""Packages of Debian and Ubuntu, and what is missing without them; the gate needs none."""
+TESTED_WITH = (("chromium",), "the tests of pages are skipped")
 
 
 def main() -> int:
     """Set up and return the exit code."""
     if sys.version_info < OLDEST:
         return _say("Sekisho needs Python 3.11 or newer; this is " + sys.version.split()[0] + ".")
+    if "--tests" in sys.argv[1:]:
+        _programs(*TESTED_WITH)
     if is_current():
         return 0
     problem = _environment()
@@ -36,6 +47,8 @@ def main() -> int:
             return _say(
                 "pip could not install " + what[-1] + ". Check the package index (`pip config list`)."
             )
+    for programs, use in PROGRAMS.items():
+        _programs(programs, use)
     STAMP.write_text(stamp(), encoding="utf-8")
     return 0
 
@@ -84,14 +97,27 @@ def _can_make_one() -> bool:
 
 def _installed_by_apt() -> bool:
     """As root on Debian or Ubuntu, install the missing package; return whether venv works now."""
+    return _apt([_package()]) and _can_make_one()
+
+
+def _programs(packages: Sequence[str], use: str) -> None:
+    """On Debian and Ubuntu, install what is not there; without root, or without the packages, say what is missing and go on."""
+    if not shutil.which("dpkg-query"):
+        return
+    missing = [p for p in packages if _run(["dpkg-query", "-L", p], quiet=True)]
+    if missing and not _apt(missing):
+        names = " ".join(missing)
+        print(f"Without {names}, {use}. Later: sudo apt-get install {names}", file=sys.stderr)
+
+
+def _apt(packages: Sequence[str]) -> bool:
+    """Install packages, as root where there is apt-get; return whether that was done."""
     if not shutil.which("apt-get") or not hasattr(os, "geteuid") or os.geteuid() != 0:
         return False
-    print(f"Installing {_package()} with apt-get.", flush=True)
+    print(f"Installing {' '.join(packages)} with apt-get.", flush=True)
     quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", _package()]):
-        if _run(command, env=quietly):
-            return False
-    return _can_make_one()
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    return not any(_run(c, quiet=True, env=quietly) for c in (["apt-get", "update", "-qq"], install))
 
 
 def _package() -> str:
