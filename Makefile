@@ -57,7 +57,7 @@ LITELLM := .venv-litellm
 
 $(LITELLM)/bin/litellm:
 	@$(PYTHON) -m venv $(LITELLM)
-	@$(LITELLM)/bin/pip install --quiet "litellm[proxy]==1.109.1"
+	@$(LITELLM)/bin/pip install --quiet "litellm[proxy]==1.106.2"
 
 litellm: setup $(LITELLM)/bin/litellm ## LiteLLM, in an environment of its own: its client, and its proxy before two nodes.
 	@FAR_LITELLM=$(CURDIR)/$(LITELLM)/bin/python $(BIN)/pytest --timeout 600 tests/clients/test_litellm.py

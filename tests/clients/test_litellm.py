@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -25,6 +27,8 @@ from .scenarios import ASKED, MODEL, REFUSED, SCENARIOS
 PYTHON = os.environ.get("FAR_LITELLM", "")
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(not PYTHON, reason="set FAR_LITELLM to a Python with litellm[proxy]")
+KEY = "sk-" + secrets.token_hex(32)
+"""The proxy's own key, for this run; without one it does not start."""
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"}
 
 
@@ -71,7 +75,7 @@ def proxy(*nodes: str):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = {f"NODE_{i}": f"{at}/v1" for i, at in enumerate(nodes, 1)} | {"NODE_KEY": "none"}
+    env = {f"NODE_{i}": f"{at}/v1" for i, at in enumerate(nodes, 1)} | {"NODE_KEY": "none", "LITELLM_MASTER_KEY": KEY}
     command = [str(Path(PYTHON).with_name("litellm")), "--config", str(ROOT / "docs/examples/litellm.yaml")]
     process = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],
@@ -100,14 +104,16 @@ def judgements(address: str) -> int:
 def test_its_proxy_shares_work_between_two_nodes_and_outlives_one(tmp_path):
     with node(tmp_path / "1") as (one, first), node(tmp_path / "2") as (two, _), proxy(one, two) as front:
         before = judgements(one), judgements(two)
-        client = openai.OpenAI(base_url=f"{front}/v1", api_key="none", max_retries=0, timeout=60)
+        client = openai.OpenAI(base_url=f"{front}/v1", api_key=KEY, max_retries=0, timeout=60)
 
         def ask(text: str = ASKED, model: str = "sekisho") -> str:
             turns = [{"role": "user", "content": text}]
             done = client.chat.completions.create(model=model, messages=turns, max_tokens=8, temperature=0)
             return done.choices[0].message.content
 
-        texts = {ask(model=m) for _ in range(10) for m in ("sekisho", "sekisho-batch")}
+        with ThreadPoolExecutor(6) as clients:  # one after another, the least busy node is always the first
+            asked = [clients.submit(ask, model=m) for _ in range(15) for m in ("sekisho", "sekisho-batch")]
+        texts = {a.result() for a in asked}
         assert len(texts) == 1, "both nodes hold the same weights"
         after = judgements(one), judgements(two)
         assert all(b > a for a, b in zip(before, after, strict=True)), (before, after)
@@ -127,7 +133,7 @@ def test_its_proxy_shares_work_between_two_nodes_and_outlives_one(tmp_path):
 
 def test_the_remote_engine_asks_through_it(tmp_path):
     with node(tmp_path / "1") as (one, _), node(tmp_path / "2") as (two, _), proxy(one, two) as front:
-        far = RemoteEngine(front, "far", model="sekisho", key="none", context=1024)
+        far = RemoteEngine(front, "far", model="sekisho", key=KEY, context=1024)
 
         async def work():
             await far.start()
