@@ -130,6 +130,13 @@ def test_options_before_and_after_the_command_are_the_same(cli, tmp_path):
     assert next(r for r in later if r["name"] == "port")["value"] == 2
 
 
+@pytest.mark.parametrize("args", [("audit", "--home", "{}", "--json", "verify"), ("audit", "verify", "--home", "{}", "--json"),
+                                  ("audit", "--home", "/nowhere", "verify", "--home", "{}", "--json")])  # fmt: skip
+def test_shared_options_may_stand_after_any_word(cli, tmp_path, args):
+    cli("judge", "gate", "--text", "Hello.", "--home", str(tmp_path), "--engine", "fake")
+    assert cli(*(a.format(tmp_path) for a in args)).document["ok"]
+
+
 def leaves(found, path: tuple[str, ...] = ()):
     children = getattr(found, "commands", None)
     if not children:

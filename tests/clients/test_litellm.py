@@ -75,7 +75,10 @@ def proxy(*nodes: str):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    env = {f"NODE_{i}": f"{at}/v1" for i, at in enumerate(nodes, 1)} | {"NODE_KEY": "none", "LITELLM_MASTER_KEY": KEY}
+    env = {f"NODE_{i}": f"{at}/v1" for i, at in enumerate(nodes, 1)} | {
+        "NODE_KEY": "none",
+        "LITELLM_MASTER_KEY": KEY,
+    }
     command = [str(Path(PYTHON).with_name("litellm")), "--config", str(ROOT / "docs/examples/litellm.yaml")]
     process = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port)],

@@ -107,3 +107,10 @@ def test_a_model_is_its_config_weights_and_tokenizer_and_nothing_else(tmp_path) 
         (tmp_path / name).write_text("other")
         assert model_digest(tmp_path) != before
         (tmp_path / name).write_text(name)
+
+
+def test_only_a_line_feed_ends_a_line_of_json():
+    from sekisho.core.canonical import json_lines
+
+    assert json_lines('{"a": "b\u2028c\u0085d"}\r\n\n2\n\n \n') == ['{"a": "b\u2028c\u0085d"}\r', "", "2"]
+    assert json_lines("") == json_lines("\n") == []

@@ -178,7 +178,7 @@ def test_wrong_values_of_a_lower_layer_are_reported_too(tmp_path):
     assert "SEKISHO_ENGINE: expected one of llamacpp, torch, remote, fake, got 'x'" in text
 
 
-@pytest.mark.parametrize("text", ["port = ", "\xff", "port = 1\nport = 2"])
+@pytest.mark.parametrize("text", ["port = ", "\xff", "port = 1\nport = 2", "a = " + "[" * 3000])
 def test_a_file_that_is_no_toml_is_a_problem_not_a_traceback(tmp_path, text):
     file = tmp_path / "s.toml"
     file.write_bytes(text.encode("latin-1"))
@@ -200,6 +200,14 @@ def test_another_address_needs_tls():
     assert settled.token_list() == ("a", "b")
     assert not settled.is_loopback()
     assert load(env={}).is_loopback()
+
+
+@pytest.mark.parametrize("line", ["witness = true", "share = 5"])
+def test_a_path_is_a_text(tmp_path, line):
+    file = tmp_path / "s.toml"
+    file.write_text(line)
+    with pytest.raises(SettingsError, match="expected a non-empty text"):
+        load(env={}, file=file)
 
 
 def test_a_share_of_slots_that_are_not_there():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 import threading
@@ -199,6 +200,19 @@ def test_a_read_only_ledger_reads_and_refuses_to_append(ledger, path):
         assert reader.verify().ok
         with pytest.raises(LedgerError, match="read-only"):
             reader.append([judgement()])
+
+
+def test_a_ledger_in_a_folder_that_takes_no_file_is_verified(tmp_path, monkeypatch):
+    folder = tmp_path / "medium"
+    with Ledger.open(folder / "ledger.db") as made:
+        made.append([policy("x") for _ in range(3)])
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda at, mode: at != folder and real(at, mode))
+    with Ledger.open(folder / "ledger.db", read_only=True) as found:
+        assert found.verify().ok
+        assert found.count() == 3
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before, "as on read-only media, nothing was made"
 
 
 def test_a_file_that_turned_read_only_is_a_ledger_error(ledger):

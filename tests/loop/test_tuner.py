@@ -75,6 +75,10 @@ def test_mistakes_are_named(rows: Path, tmp_path: Path) -> None:
     rows.write_text('{"text": "a", "label": "ALLOW"}\n{"text": "b", "label": "PERHAPS"}')
     with pytest.raises(DataError, match=r"Line 2 .*'PERHAPS'"):
         read_rows(rows)
+    for wrong in ("null", '{"text": 5, "label": "ALLOW"}', "[" * 20_000):
+        rows.write_text(wrong)
+        with pytest.raises(DataError, match=r"Line 1 .* is no example"):
+            read_rows(rows)
     with pytest.raises(DataError, match="cannot be read"):
         read_rows(tmp_path / "nothing")
 

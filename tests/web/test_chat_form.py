@@ -94,7 +94,6 @@ def test_max_completion_tokens_wins_and_more_than_the_context_is_the_context():
             "presence_penalty": 0,
             "logit_bias": {},
             "modalities": ["text"],
-            "x_mine": 1,
         },
         {"tools": None, "unheard_of": None, "stop": None, "temperature": None},
     ],
@@ -152,7 +151,15 @@ def test_what_changes_nothing_is_ignored(more):
         {"messages": [{"role": "user", "content": [{"type": "text"}]}]},
         {"messages": [{"role": "user", "content": ["x"]}]},
         {"messages": [USER, {"role": "assistant", "content": "x", "tool_calls": [{}]}]},
+        {"messages": [{**USER, "images": ["data:"]}]},
         {"messages": [3]},
+        {"x_contrct": "medical"},
+        {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"schema": {"type": "array", "minItems": 10**9}},
+            }
+        },
         {"model": None},
     ],
     ids=str,

@@ -9,7 +9,7 @@ import typer
 
 from ..core.disk import write_whole
 from . import output
-from .options import Call, command
+from .options import Call, SettingsGroup, command
 from .people import By, name_of
 
 PANEL = "The loop"
@@ -21,18 +21,26 @@ Adapter = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     group = typer.Typer(
-        help="Corrections to adapters of the NLI service.", no_args_is_help=True, rich_markup_mode="markdown"
+        cls=SettingsGroup,
+        help="Corrections to adapters of the NLI service.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
     )
     for function in (status, train, prove, promote, load, unload, rollback, plot):
         command(group)(function)
     command(group, name="list")(list_adapters)
     app.add_typer(group, name="adapt", rich_help_panel=PANEL)
-    models = typer.Typer(help="The NLI classifier.", no_args_is_help=True, rich_markup_mode="markdown")
+    models = typer.Typer(
+        cls=SettingsGroup, help="The NLI classifier.", no_args_is_help=True, rich_markup_mode="markdown"
+    )
     models.callback()(_models)
     command(models, name="train")(train_classifier)
     app.add_typer(models, name="nli", rich_help_panel=PANEL)
     words = typer.Typer(
-        help="Words on answers of the NLI service.", no_args_is_help=True, rich_markup_mode="markdown"
+        cls=SettingsGroup,
+        help="Words on answers of the NLI service.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
     )
     command(words, name="file")(file_word)
     command(words, name="import")(import_words)

@@ -8,12 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from . import evidence, output
-from .options import Call, command
+from .options import Call, SettingsGroup, command
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Verify and read the ledger.", no_args_is_help=True, rich_markup_mode="markdown")
+    group = typer.Typer(
+        cls=SettingsGroup,
+        help="Verify and read the ledger.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
+    )
     command(group)(verify)
     command(group)(show)
     evidence.register(group)

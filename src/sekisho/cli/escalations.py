@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import output
-from .options import Call, command
+from .options import Call, SettingsGroup, command
 from .people import By, name_of
 
 Id = Annotated[str, typer.Argument(help="The escalated judgement, `jdg_…`.")]
@@ -16,7 +16,10 @@ Id = Annotated[str, typer.Argument(help="The escalated judgement, `jdg_…`.")]
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     group = typer.Typer(
-        help="What the gate handed to people.", no_args_is_help=True, rich_markup_mode="markdown"
+        cls=SettingsGroup,
+        help="What the gate handed to people.",
+        no_args_is_help=True,
+        rich_markup_mode="markdown",
     )
     command(group, name="list")(list_escalations)
     for function in (show, take, decide, hand_back, expire):

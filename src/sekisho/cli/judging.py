@@ -11,7 +11,7 @@ import typer
 from ..core.errors import InputError, MalformedError
 from ..core.gate_prompt import DEFAULT_CONTRACT
 from . import output, remote
-from .options import Call, command
+from .options import Call, SettingsGroup, command
 from .people import By, name_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ ANSWER = (
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Judge a request.", no_args_is_help=True, rich_markup_mode="markdown")
+    group = typer.Typer(
+        cls=SettingsGroup, help="Judge a request.", no_args_is_help=True, rich_markup_mode="markdown"
+    )
     group.callback()(_judge)
     command(group)(gate)
     app.add_typer(group, name="judge", rich_help_panel=PANEL)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output
-from .options import Call, command
+from .options import Call, SettingsGroup, command
 from .people import By, name_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ Id = Annotated[str, typer.Argument(help="The key, `key_…`.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="API keys.", no_args_is_help=True, rich_markup_mode="markdown")
+    group = typer.Typer(
+        cls=SettingsGroup, help="API keys.", no_args_is_help=True, rich_markup_mode="markdown"
+    )
     command(group)(make)
     command(group, name="list")(list_keys)
     command(group)(rotate)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from ..core.progress import Progress
 from ..core.settings import Settings, load
@@ -81,27 +81,37 @@ class SettingsCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The command's own options, and the flags of all settings outside `COMMON`."""
+        return [*super().get_params(ctx), *_unshown()[len(_shown_names()) :]]
+
+
+class SettingsGroup(TyperGroup):
+    """A group of commands that takes every shared option, for those who write them before the last word."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The group's own options, and all shared ones."""
         return [*super().get_params(ctx), *_unshown()]
 
 
 @functools.cache
 def _unshown() -> list[Any]:
-    """The options of settings outside `COMMON`; what they are given goes into the context, for no function names them."""
+    """The shared options, those that help shows first; what they are given goes into the context, for no function names them."""
 
     def run(ctx: typer.Context, **given: Any) -> None:
         """Has the options."""
 
-    _describe(run, _settings([s.name for s in TABLE if s.name not in COMMON]))
+    shown, rest = _settings(COMMON), _settings([s.name for s in TABLE if s.name not in COMMON])
+    _describe(run, [*_first_parameters(), *shown, *rest])
     holder = typer.Typer(add_completion=False)
     holder.command()(run)
-    found = [p for p in typer.main.get_command(holder).params if (p.name or "").startswith(_PREFIX)]
+    names = {*_shared_names()}
+    found: list[Any] = [p for p in typer.main.get_command(holder).params if p.name in names]
     for option in found:
-        option.expose_value, option.callback = False, _noted
+        option.expose_value, option.callback, option.hidden = False, _noted, True
     return found
 
 
-def _noted(ctx: Any, option: Any, value: str | None) -> None:
-    if value is not None:
+def _noted(ctx: Any, option: Any, value: Any) -> None:
+    if value not in (None, False):
         ctx.meta.setdefault(_UNSHOWN, {})[option.name] = value
 
 
@@ -114,7 +124,8 @@ def command(app: typer.Typer, name: str | None = None, panel: str | None = None)
     def register(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
-            shared = {k: given.pop(k) for k in _shown_names()} | ctx.meta.get(_UNSHOWN, {})
+            shown = {k: v for k in _shown_names() if (v := given.pop(k)) not in (None, False)}
+            shared = {**ctx.meta.get(_UNSHOWN, {}), **shown}
             function(call_of(ctx.find_root().obj or {}, shared), **given)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]

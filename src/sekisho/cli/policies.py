@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from . import output
-from .options import Call, command
+from .options import Call, SettingsGroup, command
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Versions of the policy.", no_args_is_help=True, rich_markup_mode="markdown")
+    group = typer.Typer(
+        cls=SettingsGroup, help="Versions of the policy.", no_args_is_help=True, rich_markup_mode="markdown"
+    )
     for function in (history, diff, check, schema):
         command(group)(function)
     app.add_typer(group, name="policy", rich_help_panel="Judge and audit")

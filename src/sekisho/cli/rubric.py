@@ -11,7 +11,7 @@ import typer
 from ..core.errors import InputError
 from ..core.gate_prompt import Lang
 from . import output
-from .options import Call, command
+from .options import Call, SettingsGroup, command
 
 if TYPE_CHECKING:
     from ..loop.looking import Told
@@ -29,7 +29,9 @@ Answers = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    group = typer.Typer(help="Rubrics on images.", no_args_is_help=True, rich_markup_mode="markdown")
+    group = typer.Typer(
+        cls=SettingsGroup, help="Rubrics on images.", no_args_is_help=True, rich_markup_mode="markdown"
+    )
     command(group)(lint)
     command(group)(score)
     command(group)(watch)

@@ -27,6 +27,14 @@ def canonical_json(value: Any) -> bytes:
     return _ENCODER.encode(value).encode("utf-8")
 
 
+def json_lines(text: str) -> list[str]:
+    """The lines of a JSON-lines text, blank ones at the end left out. Only a line feed ends one: a string may hold U+2028 and U+0085, which `splitlines` cuts at."""
+    lines = text.split("\n")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
+
+
 def digest(data: bytes) -> str:
     """Return the algorithm-tagged digest of `data`: `sha256:` and 64 hex digits."""
     return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -78,8 +78,6 @@ def check_step(at: Standing, step: Step, by: str, reason: str = "", outcome: str
     wanted = {"take": "open", "expire": "expired"}.get(step, "taken")
     if at.state != wanted:
         held = f" by {at.by}" if at.by else ""
-        raise ConflictError(
-            f"The escalation is {at.state}{held}.", f"Only a {wanted} one can be given this step."
-        )
+        raise ConflictError(f"The escalation is {at.state}{held}.", f"This step needs one that is {wanted}.")
     if step in ("decide", "hand_back") and at.by != by:
         raise ConflictError(f"The escalation was taken by {at.by}.", "Wait until it is handed back.")

@@ -142,6 +142,8 @@ def _from_file(file: Path | None, env: Mapping[str, str], problems: list[str]) -
         problems.append(f"{path}: cannot be read as TOML: {e}")
     except ValueError:  # Python's own words on this speak of Python
         problems.append(f"{path}: cannot be read as TOML: a number has too many digits")
+    except RecursionError:
+        problems.append(f"{path}: cannot be read as TOML: it is nested too deep")
     return {}
 
 

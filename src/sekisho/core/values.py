@@ -27,7 +27,7 @@ def optional(value: Any) -> str | None:
 def path(value: Any) -> Path:
     """An absolute path, `~` resolved."""
     try:
-        return Path(text(str(value))).expanduser().absolute()
+        return Path(text(str(value) if isinstance(value, Path) else value)).expanduser().absolute()
     except RuntimeError:  # `~name` of a user who does not exist
         raise ValueError("expected a path in a home folder that exists") from None
 

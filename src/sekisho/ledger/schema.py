@@ -6,6 +6,7 @@ SQLite that Python happens to be built with is never relied on.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -115,7 +116,8 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         raise LedgerError(
             f"SQLite {sqlite3.sqlite_version} is too old.", "Use a Python built with SQLite 3.37 or newer."
         )
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    still = mode == "ro" and _is_still(path)
+    uri = f"{path.absolute().as_uri()}?mode={mode}{'&immutable=1' if still else ''}"
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         _check_mark(db, path)
@@ -124,11 +126,21 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         # Erased text must not live on in pages that were freed or moved.
         db.execute("PRAGMA query_only = ON" if mode == "ro" else "PRAGMA secure_delete = ON")
-        _check_durable(db, path)
+        if not still:  # SQLite then speaks of no write-ahead log
+            _check_durable(db, path)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _is_still(path: Path) -> bool:
+    """Whether nobody can be writing: the folder takes no file, as on read-only media, and no write-ahead log is there. SQLite would want to make one."""
+    return (
+        path.is_file()
+        and not os.access(path.parent, os.W_OK)
+        and not path.with_name(f"{path.name}-wal").exists()
+    )
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -140,6 +152,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
     try:
         migrate(db)
         check_version(db, path)
+        if not os.access(path, os.W_OK):  # SQLite would only say so at the first judgement
+            raise LedgerError(f"{path} {_CLOSED[0]}.", _CLOSED[1])
     except BaseException:
         db.close()
         raise

@@ -22,7 +22,7 @@ from ..train.tokenizer import decision_ids
 from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
 from ..weights.gauge import apply_gauge, gauge_trial
-from .exporting import export_all, quantiser_is_there
+from .exporting import export_all, quantiser_is_there, require_kind
 from .finetune import base_folder, read_split
 from .making import making
 from .parts import Parts
@@ -55,6 +55,7 @@ def bake(
 
     Raises:
         ConflictError: when there is no passing proof.
+        ToolError: when the file that is to be served cannot be made here.
         BakeError: when baked and gated model differ by more than 1e-5 in a logit or 1e-6 in KL, computed in float64 with the float32
             weights; or by more than rounding explains when computed in float32.
     """
@@ -65,10 +66,11 @@ def bake(
         raise ConflictError(f"The file of proof {proof.id} was changed.", "Run `sekisho prove` again.")
     source = parts.shelf.get("adapters", proof.candidate)
     told.step("bake", 0, 3, "fold")
+    kinds = (*parts.settings.exports.split(","), parts.settings.weights)
+    require_kind(parts.settings.weights)
     with parts.shelf.building("releases") as folder:
         certificate, plain, prompts = _fold(parts, source, folder, gauge)
         told.step("bake", 1, 3, "export")
-        kinds = (*parts.settings.exports.split(","), parts.settings.weights)
         certificate |= export_all(folder, plain, prompts, whole["calibration"]["temperature"], kinds)
         told.step("bake", 2, 3, "keep")
         (folder / "scope.json").write_bytes((source / "scope.json").read_bytes())

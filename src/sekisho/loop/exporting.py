@@ -55,9 +55,14 @@ def export_all(
         check_fidelity(kind, found)
         loss = {"mean_kl": found.mean_kl, "max_kl": found.max_kl, "positions": found.positions}
         files[name] = verify_gguf(path, folder / "model").model_dump() | loss
-    served = list(names.values())[-1]
-    write_whole(folder / "Modelfile", modelfile(folder / "model", served).encode())
+    smallest = list(names.values())[-1]
+    write_whole(folder / "Modelfile", modelfile(folder / "model", smallest).encode())
     return {"files": files, "kinds": names, "not_made": not_made}
+
+
+def require_kind(kind: str) -> None:
+    """Raise ToolError when this kind of file cannot be made here."""
+    _possible((kind,))
 
 
 def quantiser_is_there() -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 from pydantic import Field, ValidationError
 
 from ..core.adapting import Feedback
-from ..core.canonical import model_digest, new_id, utc_now
+from ..core.canonical import json_lines, model_digest, new_id, utc_now
 from ..core.errors import ConflictError, DataError, InputError, NotFoundError, SekishoError
 from ..core.question import Frozen
 from ..core.records import Correction, Judgement
@@ -205,7 +205,7 @@ def _checked(parts: Parts, word: Word) -> None:
 def read_lines(path: Path) -> list[str]:
     """Lines of a file in UTF-8. Raises DataError."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return json_lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{path} cannot be read: {e}.", "Give JSON lines in UTF-8.") from e
 

@@ -129,7 +129,7 @@ def require_keys(parts: Parts) -> None:
     files = {name: settings.values[name] for name in ("tls_cert", "tls_key")}
     if any(files.values()) and not all(p is not None and p.is_file() for p in files.values()):
         wrong = [
-            f"{name}: {path or 'is not set'}, no such file"
+            f"{name}: {path}, no such file" if path else f"{name}: is not set"
             for name, path in files.items()
             if not path or not path.is_file()
         ]

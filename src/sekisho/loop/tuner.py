@@ -5,7 +5,7 @@
     tuner = Tuner("models/Phi-4-mini-instruct", "recipes/gate.toml", out="runs/mine")
     tuner.train("rows.jsonl")
     print(tuner.generate("何をしてはいけませんか。"))
-    tuner.bake()
+    tuner.bake("rows.jsonl")
 
 Under `torchrun` every process runs the same lines; the first one writes.
 """
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from ..core.canonical import digest_text, folder_digest, model_digest
+from ..core.canonical import digest_text, folder_digest, json_lines, model_digest
 from ..core.disk import write_whole
 from ..core.errors import DataError, ShelfError
 from ..core.prompt import CLOSE, chat_parts
@@ -221,7 +221,7 @@ def _is_first() -> bool:
 def read_rows(path: Path) -> list[Example]:
     """Read examples from JSON lines: whole ones, or `text` and `label`. Raises DataError naming the first line that is neither."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = json_lines(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{path} cannot be read: {e}.", "Give JSON lines in UTF-8.") from e
     return list(_examples(path, lines))
@@ -231,13 +231,17 @@ def _examples(path: Path, lines: Sequence[str]) -> Iterable[Example]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError("it is not a JSON object")
+            if not isinstance(row.get("text", ""), str):
+                raise ValueError("`text` is not a text")
             if "text" in row and "state" not in row:
                 question, group = gate_question(), digest_text(row["text"])
                 if row["label"] not in question.keys:
                     raise ValueError(f"label {row['label']!r} is none of {', '.join(question.keys)}")
                 row = {"id": group, "state": row["text"], "question": question, "label": row["label"], "group": group}  # fmt: skip
             yield Example.model_validate(row)
-        except (ValueError, KeyError, TypeError, ValidationError) as e:
+        except (ValueError, KeyError, TypeError, ValidationError, RecursionError) as e:
             raise DataError(
                 f"Line {number} of {path} is no example: {e}.", "Give `text` and `label`, or whole examples."
             ) from e

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..core.answer_schema import check_schema
 from ..core.engine import Message, Sampling
 from ..core.errors import InputError
 
@@ -47,7 +48,8 @@ _SAMPLING = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "see
 _SHAPE = ("response_format", "logprobs", "top_logprobs")
 _READ = frozenset(("model", "messages", "stream", "stream_options", *_SAMPLING, *_SHAPE))
 _CONTRACT = "x_contract"
-_IN_MESSAGE = frozenset(("tool_calls", "function_call", "audio", "refusal", "tool_call_id"))
+_IN_MESSAGE = frozenset(("role", "content", "name"))
+"""Fields of a message that are read; others are refused unless they are empty, as in an answer that is sent back."""
 _STOPS = 4
 _MOST_MESSAGES = 512
 """Every one of them is judged by itself; a body full of tiny ones would keep the engine from everybody else."""
@@ -96,7 +98,7 @@ def read_chat(body: Mapping[str, Any], context: int) -> ChatForm:
 
 def _refuse_unknown(given: Mapping[str, Any]) -> None:
     for name, value in given.items():
-        if name in _READ or name in _HARMLESS or name.startswith("x_"):
+        if name in _READ or name in _HARMLESS or name == _CONTRACT:
             continue
         neutral = _NEUTRAL.get(name)
         if neutral is None:
@@ -132,8 +134,8 @@ def _message(value: Any, loc: tuple[str | int, ...]) -> Message:
         raise InputError(
             f"The role {role!r} is not done here.", f"Use one of {', '.join(_ROLES)}.", (*loc, "role")
         )
-    for name in _IN_MESSAGE:
-        if value.get(name):
+    for name, more in value.items():
+        if more and name not in _IN_MESSAGE:
             raise InputError(f"This version does not do `{name}`.", "", (*loc, name))
     return Message(role=_ROLES[role], content=_content(value.get("content"), (*loc, "content")))
 
@@ -159,8 +161,12 @@ def _part(part: Any, loc: tuple[str | int, ...]) -> str:
 
 def _sampling(given: Mapping[str, Any], context: int) -> Sampling:
     usual = Sampling()
-    tokens = _field(given, "max_tokens", _whole(1, 1 << 31), "a whole number from 1", usual.max_tokens)
-    tokens = _field(given, "max_completion_tokens", _whole(1, 1 << 31), "a whole number from 1", tokens)
+    tokens = _field(
+        given, "max_tokens", _whole(1, 1 << 31), "a whole number from 1 to 2147483648", usual.max_tokens
+    )
+    tokens = _field(
+        given, "max_completion_tokens", _whole(1, 1 << 31), "a whole number from 1 to 2147483648", tokens
+    )
     return Sampling(
         max_tokens=min(tokens, context),
         temperature=_field(given, "temperature", _number(0, 2), "a number from 0 to 2", usual.temperature),
@@ -185,10 +191,11 @@ def _schema(form: Any) -> str | None:
         if sort == "json_schema" and _is_object(form.get("json_schema"))
         else None
     )
-    if not _is_object(schema):
+    if not isinstance(schema, dict):
         raise InputError(
             "`response_format` is none of text, json_object and json_schema with a `schema`.", "", loc
         )
+    check_schema(schema, (*loc, "json_schema", "schema"))
     return json.dumps(schema, ensure_ascii=False)
 
 

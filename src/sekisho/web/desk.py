@@ -49,9 +49,7 @@ class Desk:
             NotFoundError: when it is not served here.
         """
         if not isinstance(name, str):
-            raise InputError(
-                "`model` is not a text.", f"Send {self.model!r} or leave it out.", ("body", "model")
-            )
+            raise InputError("`model` is not a text.", f"Send {self.model!r}.", ("body", "model"))
         if name not in (self.model, ALIAS):
             raise NotFoundError(f"There is no model {name!r} here.", f"Use {self.model!r} or {ALIAS!r}.")
 

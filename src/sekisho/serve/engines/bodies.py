@@ -72,7 +72,7 @@ def _asked_for(sampling: Sampling) -> dict[str, Any]:
     """A schema, and log-probabilities. Blanks between the parts of JSON are left out: a model can fill its tokens with them."""
     found: dict[str, Any] = {}
     if sampling.json_schema is not None:
-        found["json_schema"] = {"x-guidance": _TIGHT, **json.loads(sampling.json_schema)}
+        found["json_schema"] = {**json.loads(sampling.json_schema), "x-guidance": _TIGHT}
     if sampling.top_logprobs is not None:
         found["n_probs"] = max(1, sampling.top_logprobs)
     return found

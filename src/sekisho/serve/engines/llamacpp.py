@@ -37,6 +37,8 @@ _SHORT = 30.0
 _WARM = Sampling(max_tokens=24, temperature=0)
 """How the text is written that tells an engine's speed."""
 
+_JSON_STARTS = frozenset('{["-0123456789tfn')
+
 
 class LlamaCppEngine:
     """Serves one GGUF file. Fulfils `core.engine.Engine`; see there for what each method promises.
@@ -167,8 +169,10 @@ class LlamaCppEngine:
                 if written is None
                 else self._resumable(prompt, sampling, deadline, slot, written)
             )
+            free = sampling.json_schema is None or bool(written)
             async with aclosing(pieces):
                 async for piece in pieces:
+                    free = free or _begins_json(piece.text)
                     yield piece
 
     async def _streamed(
@@ -299,3 +303,15 @@ class LlamaCppEngine:
             return wire.read(await self._supervisor.exchange.post(path, body))
         except BrokenError:
             return wire.read(await self._supervisor.exchange.post(path, body))
+
+
+def _begins_json(text: str) -> bool:
+    """Whether a text has begun as JSON does; not yet, when it is blank.
+
+    Raises:
+        EngineError: it is something else: llama.cpp drops a schema it cannot compile without a word.
+    """
+    begun = text.lstrip()
+    if begun and begun[0] not in _JSON_STARTS:
+        raise EngineError("llama.cpp did not keep to the schema.", "Ask for a simpler one.")
+    return bool(begun)
