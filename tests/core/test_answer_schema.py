@@ -47,6 +47,7 @@ REFUSED = [
     {"properties": {"a": 3}},
     {"x-guidance": {}},
     {"allOf": [{}]},
+    {"oneOf": [{}]},
 ]  # fmt: skip
 
 

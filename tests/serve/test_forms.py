@@ -8,8 +8,9 @@ import math
 
 import pytest
 
+from sekisho.core.answer_schema import check_schema
 from sekisho.core.engine import Message, Sampling
-from sekisho.core.errors import InputError
+from sekisho.core.errors import EngineError, InputError
 from sekisho.serve.engines.fake import FakeEngine
 from sekisho.serve.engines.llamacpp import LlamaCppEngine
 from sekisho.serve.engines.remote import RemoteEngine
@@ -52,6 +53,36 @@ def test_a_schema_is_kept_without_wasted_blanks(live, lane):
     assert 0 <= found["n"] <= 9
     assert last.finish == "stop"
     assert text == json.dumps(found, separators=(",", ":"))
+
+
+PASSING = [
+    {},
+    {"type": ["string", "null"], "maxLength": 4, "title": "t", "default": None},
+    {"const": {"a": 1}},
+    {"type": "array", "items": {"type": "string", "maxLength": 3}, "minItems": 1, "maxItems": 2},
+    {"type": "object", "properties": {"a": {"type": "number", "exclusiveMinimum": 0}}, "required": ["a"], "additionalProperties": {"type": "integer", "minimum": 0, "maximum": 9}},
+    {"$defs": {"A": {"enum": ["yes", "no"]}}, "anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]},
+    {"type": "array", "items": {"type": "boolean"}, "maxItems": 9000},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", PASSING, ids=str)
+def test_every_construct_that_is_let_through_is_kept(live, schema):
+    check_schema(schema, ())
+    sampling = Sampling(max_tokens=60, temperature=0, json_schema=json.dumps(schema))
+    text, _, last = live.wait(read(live.engine.generate(TALK, sampling, 30, "rt")))
+    if last.finish == "stop":
+        json.loads(text)
+    else:
+        assert text.lstrip()[0] in '{["-0123456789tfn'
+
+
+@pytest.mark.parametrize("lane", ["rt", "be"])
+@pytest.mark.parametrize("schema", [{"type": "nosuch"}, {"enum": []}, {"$ref": "#/nope"}], ids=str)
+def test_a_schema_that_is_dropped_ends_the_text_with_an_error(live, lane, schema):
+    sampling = Sampling(max_tokens=20, temperature=0, json_schema=json.dumps(schema))
+    with pytest.raises(EngineError, match="did not keep to the schema"):
+        live.wait(read(live.engine.generate(TALK, sampling, 30, lane)))
 
 
 @pytest.mark.parametrize("lane", ["rt", "be"])

@@ -14,7 +14,8 @@ from .errors import InputError
 _TYPES = frozenset(("object", "array", "string", "integer", "number", "boolean", "null"))
 _SAID = frozenset(("title", "description", "default", "examples", "$schema", "$defs", "definitions"))
 """Keywords that constrain nothing by themselves."""
-_BRANCHES = ("anyOf", "oneOf")
+_BRANCH = "anyOf"
+"""Not `oneOf`: llama.cpp compiles it only where it can tell that no two branches overlap."""
 _COUNTS = {"minItems": "maxItems", "minLength": "maxLength"}
 _BOUNDS = {"minimum": "maximum", "exclusiveMinimum": "exclusiveMaximum"}
 _MOST_PLACES = 2_000
@@ -95,9 +96,8 @@ class _Check:
         for key in ("items", "additionalProperties"):
             if key in schema and not isinstance(schema[key], bool):
                 self.place(schema[key], (*loc, key), depth, times, inside)
-        for key in _BRANCHES:
-            for i, inner in enumerate(schema.get(key, ())):
-                self.place(inner, (*loc, key, i), depth, times, inside)
+        for i, inner in enumerate(schema.get(_BRANCH, ())):
+            self.place(inner, (*loc, _BRANCH, i), depth, times, inside)
         if "$ref" in schema:
             self._reference(schema["$ref"], (*loc, "$ref"), depth, times, inside)
 
@@ -148,7 +148,7 @@ _CHECKS: Mapping[str, Callable[[Any], bool]] = {
     "enum": _enum,
     "const": lambda _: True,
     "$ref": lambda v: isinstance(v, str),
-    **dict.fromkeys(_BRANCHES, _branches),
+    _BRANCH: _branches,
     **dict.fromkeys((*_COUNTS, *_COUNTS.values()), _count),
     **dict.fromkeys((*_BOUNDS, *_BOUNDS.values()), _bound),
 }
