@@ -79,7 +79,7 @@ SERVER: tuple[Spec, ...] = (
         "memory_limit_mib",
         values.whole(0, 1 << 24),
         0,
-        "Memory the llamacpp engine may take; 0 means what is free. A larger need ends the start.",
+        "Memory the llamacpp engine may be planned to take, checked at the start, not while it runs; 0 means what is free.",
     ),
     Spec(
         "queue",
