@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
+
+from thin import thin_share
 
 from .running import ROOT, sekisho
 
@@ -30,24 +31,11 @@ def quick_recipe(folder: Path, **changes: object) -> Path:
     return path
 
 
-def small_share(folder: Path) -> Path:
-    """What ships, with every fourth file of our own requests and every second one of the gathered: as varied, and sooner done."""
-    for name in ("data", "models", "policies", "recipes"):
-        shutil.copytree(ROOT / name, folder / name)
-    for place, file in enumerate(sorted((folder / "data" / "gate" / "authored").iterdir())):
-        if place % 4:
-            file.unlink()
-    for kind in ("benign", "domain", "safety"):
-        for file in (folder / "data" / kind).glob("*.jsonl"):
-            file.write_text("".join(file.read_text().splitlines(keepends=True)[::2]))
-    return folder
-
-
 @pytest.fixture(scope="session")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which the shipped nano base was made a gate, quickly, by the real commands, and promoted."""
     home = tmp_path_factory.mktemp("promoted")
-    share = small_share(home / "share")
+    share = thin_share(home / "share", 4, 2)
     (home / "sekisho.toml").write_text(
         f'recipe = "{quick_recipe(home).as_posix()}"\nshare = "{share.as_posix()}"\nalpha = {ALPHA}\nexports = "f16"\n'
     )

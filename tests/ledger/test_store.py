@@ -215,6 +215,14 @@ def test_a_ledger_in_a_folder_that_takes_no_file_is_verified(tmp_path, monkeypat
     assert {p: p.read_bytes() for p in folder.iterdir()} == before, "as on read-only media, nothing was made"
 
 
+def test_a_file_that_cannot_be_written_is_found_when_it_is_opened(path, monkeypatch):
+    Ledger.open(path).close()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda at, mode: at != path and real(at, mode))
+    with pytest.raises(LedgerError, match="may not be written"):
+        Ledger.open(path)
+
+
 def test_a_file_that_turned_read_only_is_a_ledger_error(ledger):
     ledger._writer.execute("PRAGMA query_only = ON")
     with pytest.raises(LedgerError, match="may not be written"):

@@ -140,6 +140,9 @@ def test_without_the_quantiser_the_k_kinds_are_named_as_not_made(monkeypatch):
     assert set(not_made) == set(K_KINDS)
     with pytest.raises(ToolError, match="not there"):
         exporting._possible(K_KINDS)
+    with pytest.raises(ToolError, match="not there"):
+        exporting.require_kind("q4_k_m")
+    exporting.require_kind("q8_0")
 
 
 def test_a_library_without_the_function_is_a_clear_error(monkeypatch):

@@ -30,7 +30,7 @@ COMMON = ("home", "engine", "host", "port", "device")
 PANEL = "Settings"
 EPILOG = "Every setting is a flag of every command: `sekisho settings` lists them."
 _PREFIX = "setting_"
-_UNSHOWN = "sekisho.settings"
+_GIVEN = "sekisho.settings"
 _METAVARS: Mapping[type, str] = {int: "INTEGER", float: "NUMBER"}
 
 
@@ -81,7 +81,8 @@ class SettingsCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The command's own options, and the flags of all settings outside `COMMON`."""
-        return [*super().get_params(ctx), *_unshown()[len(_shown_names()) :]]
+        shown = _shown_names()
+        return [*super().get_params(ctx), *(o for o in _silent() if o.name not in shown)]
 
 
 class SettingsGroup(TyperGroup):
@@ -89,22 +90,20 @@ class SettingsGroup(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The group's own options, and all shared ones."""
-        return [*super().get_params(ctx), *_unshown()]
+        return [*super().get_params(ctx), *_silent()]
 
 
 @functools.cache
-def _unshown() -> list[Any]:
-    """The shared options, those that help shows first; what they are given goes into the context, for no function names them."""
+def _silent() -> list[Any]:
+    """Every shared option, absent from help; what it is given goes into the context, for no function names it."""
 
     def run(ctx: typer.Context, **given: Any) -> None:
         """Has the options."""
 
-    shown, rest = _settings(COMMON), _settings([s.name for s in TABLE if s.name not in COMMON])
-    _describe(run, [*_first_parameters(), *shown, *rest])
+    _describe(run, [*_first_parameters(), *_settings([s.name for s in TABLE])])
     holder = typer.Typer(add_completion=False)
     holder.command()(run)
-    names = {*_shared_names()}
-    found: list[Any] = [p for p in typer.main.get_command(holder).params if p.name in names]
+    found: list[Any] = typer.main.get_command(holder).params
     for option in found:
         option.expose_value, option.callback, option.hidden = False, _noted, True
     return found
@@ -112,7 +111,7 @@ def _unshown() -> list[Any]:
 
 def _noted(ctx: Any, option: Any, value: Any) -> None:
     if value not in (None, False):
-        ctx.meta.setdefault(_UNSHOWN, {})[option.name] = value
+        ctx.meta.setdefault(_GIVEN, {})[option.name] = value
 
 
 def command(app: typer.Typer, name: str | None = None, panel: str | None = None) -> Callable[..., Any]:
@@ -125,7 +124,7 @@ def command(app: typer.Typer, name: str | None = None, panel: str | None = None)
         @functools.wraps(function)
         def run(ctx: typer.Context, **given: Any) -> None:
             shown = {k: v for k in _shown_names() if (v := given.pop(k)) not in (None, False)}
-            shared = {**ctx.meta.get(_UNSHOWN, {}), **shown}
+            shared = {**ctx.meta.get(_GIVEN, {}), **shown}
             function(call_of(ctx.find_root().obj or {}, shared), **given)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]

@@ -32,6 +32,7 @@ router = APIRouter(tags=["OpenAI"])
     summary="Answer a conversation, if the gate allows it",
     description="Every message of user and system is judged, and all of them as one text, before the first token; at most 512 come at once. "
     "A request that is refused or escalated is answered with the policy's text, `finish_reason` content_filter and the judgement in `x_sekisho`. `x_contract` names the identity contract. "
+    "`response_format` takes a JSON schema of types, properties, items, enum, const, anyOf, references into $defs, counts and bounds; anything else in it, and one too large, is a 422. "
     "A long wait within a stream is filled with comments, so that nobody between takes the connection for dead.",
     responses={
         200: {"model": ChatAnswer, "description": "A completion, or server-sent chunks of one."},
