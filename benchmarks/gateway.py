@@ -6,7 +6,7 @@ Real are the HTTP server, the judge, the ledger on this disk with `synchronous=F
 llama.cpp server with two slots and the same file, asked in its own System One. Two kinds of requests:
 
 - decision: one typed question over a state, `POST /v1/systemone` on both sides, one ledger entry on ours;
-- chat: a text of `TOKENS` tokens; ours judges first and writes two ledger entries, so the bare side is asked the gate's question and then for the text.
+- chat: a text of `TOKENS` tokens; ours judges first and writes two ledger entries, so the bare side is asked the gate's question, over the same state, and then for the text.
   The gate is asked for real, and its answer is replaced by ALLOW, as the gate that ships would let few of these cuttings pass.
 
 One at a time, each request goes to both sides, first to the one, then to the other; the cost is the difference of the medians. Then `--clients` clients ask without a pause,
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import random
 import statistics
@@ -35,6 +36,7 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
+from sekisho.core.gate_prompt import gate_state
 from sekisho.core.question import gate_question
 from sekisho.core.settings import load
 from sekisho.loop.judge import Judge
@@ -42,6 +44,7 @@ from sekisho.serve.engines.process import Launch
 from sekisho.serve.engines.supervisor import Supervisor
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import KEPT, Rules
+from sekisho.tasks.disguise import disguises
 from sekisho.web.app import bind, create_app
 from sekisho.web.connections import Crowd, configured
 from sekisho.weights.decision import DecisionMeta
@@ -158,7 +161,7 @@ async def gate_and_write(caller: Caller, state: str) -> None:
     """The same work on the bare server: the gate's question, then the text."""
     options = {o.key: o.description for o in gate_question().options}
     question = {"type": "choice", "instructions": gate_question().instructions, "criteria": options}
-    await caller.post("/v1/systemone", _systemone(state, {"gate": question}))
+    await caller.post("/v1/systemone", _systemone(gate_state(state), {"gate": question}))
     _check(await caller.post("/v1/chat/completions", _chat(state)))
 
 
@@ -171,15 +174,13 @@ def _check(answer: bytes) -> None:
 
 
 def states(count: int, characters: int, seed: int) -> list[str]:
-    """Cuttings of the bundled text, no two alike."""
+    """Cuttings of the bundled text, no two alike, and none that the gate would hold back for its form (a line of option letters in a table)."""
     draw = random.Random(seed)
     files = sorted((ROOT / "data" / "text" / "ict_white_paper").glob("*.txt"))
     text = "".join(f.read_text(encoding="utf-8") for f in files)
-    return [
-        f"{i}: {text[at : at + characters]}"
-        for i in range(count)
-        for at in [draw.randrange(len(text) - characters)]
-    ]
+    places = (draw.randrange(len(text) - characters) for _ in itertools.count())
+    plain = (cut for at in places if not disguises(cut := text[at : at + characters]))
+    return [f"{i}: {cut}" for i, cut in enumerate(itertools.islice(plain, count))]
 
 
 async def one_at_a_time(sides: dict[str, tuple[Caller, Ask]], texts: Sequence[str]) -> dict[str, list[float]]:

@@ -104,3 +104,68 @@ def test_a_cancelled_exchange_drops_its_connection():
         return True
 
     assert run([None], work)[0]
+
+
+def chunks(*pieces: str, end: bool = True) -> bytes:
+    """A chunked answer; without its end the connection is closed in the middle."""
+    head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    parts = [f"{len(p.encode()):x}\r\n{p}\r\n" for p in pieces]
+    return (head + "".join(parts) + ("0\r\n\r\n" if end else "")).encode()
+
+
+async def _lines(exchange):
+    stream, found = await exchange.stream("/x", {}), []
+    try:
+        while (line := await stream.line()) is not None:
+            found.append(line)
+    finally:
+        stream.close()
+    return found
+
+
+def test_a_stream_is_read_line_by_line_wherever_its_chunks_end():
+    async def work(exchange, gone):
+        return await _lines(exchange)
+
+    pieces = ["data: {", '"a":"あ"}\n\nda', "ta: x\r\n", "\nlast"]
+    assert run([chunks(*pieces)], work)[0] == ['data: {"a":"あ"}', "", "data: x", "", "last"]
+
+
+@pytest.mark.parametrize("told", [["a\n"], []])
+def test_a_stream_that_breaks_off_is_a_broken_connection(told):
+    async def work(exchange, gone):
+        with pytest.raises(BrokenError):
+            await _lines(exchange)
+
+    run([chunks(*told, end=False)], work)
+
+
+@pytest.mark.parametrize("size", ["-1", "zz", "fffffffff"])
+def test_a_chunk_of_no_readable_size_is_a_broken_connection(size):
+    async def work(exchange, gone):
+        with pytest.raises(BrokenError):
+            await _lines(exchange)
+
+    run([f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nclose\n".encode()], work)
+
+
+def test_a_refusal_in_place_of_a_stream_is_read_whole():
+    async def work(exchange, gone):
+        stream = await exchange.stream("/x", {})
+        try:
+            return stream.status_code, await stream.text()
+        finally:
+            stream.close()
+
+    answer = told('{"error":\n1}').replace(b"200 OK", b"400 Bad Request")
+    assert run([answer], work)[0] == (400, '{"error":\n1}')
+
+
+def test_a_closed_stream_drops_its_connection():
+    async def work(exchange, gone):
+        stream = await exchange.stream("/x", {})
+        stream.close()
+        await asyncio.wait_for(gone.wait(), 5)
+        return True
+
+    assert run([chunks("a\n", end=False).replace(b"Connection: close\r\n", b"")], work)[0]

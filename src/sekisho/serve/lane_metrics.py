@@ -51,7 +51,9 @@ class LaneMetrics:
 
     def _move(self, slots: dict[str, int], waiting: dict[Lane, int]) -> None:
         for state in {*slots, *self._slots}:
-            metrics.LANE_SLOTS.labels(state).inc(slots.get(state, 0) - self._slots.get(state, 0))
+            if moved := slots.get(state, 0) - self._slots.get(state, 0):
+                metrics.LANE_SLOTS.labels(state).inc(moved)
         for lane in {*waiting, *self._waiting}:
-            metrics.LANE_WAITING.labels(lane).inc(waiting.get(lane, 0) - self._waiting.get(lane, 0))
+            if moved := waiting.get(lane, 0) - self._waiting.get(lane, 0):
+                metrics.LANE_WAITING.labels(lane).inc(moved)
         self._slots, self._waiting = slots, waiting

@@ -180,7 +180,7 @@ class LlamaCppEngine:
     ) -> AsyncGenerator[Piece]:
         """A text in one stream."""
         body = self._completion(prompt, sampling, slot)
-        async with aclosing(wire.events(self._supervisor.client, body, deadline)) as events:
+        async with aclosing(wire.events(self._supervisor.exchange, body, deadline)) as events:
             async for event in events:
                 if event.get("stop"):
                     yield wire.last_piece(event, len(prompt))
@@ -206,7 +206,7 @@ class LlamaCppEngine:
             await by(deadline, self._read_in(ids, slot))
             body = {**self._completion(ids, sampling, slot), "n_predict": count, "seed": seed, "stop": []}
             body["return_tokens"] = True
-            async with aclosing(wire.events(self._supervisor.client, body, deadline)) as stream:
+            async with aclosing(wire.events(self._supervisor.exchange, body, deadline)) as stream:
                 async for event in stream:
                     self._caches.grow(slot, event.get("tokens", []))
                     yield event

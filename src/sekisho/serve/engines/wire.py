@@ -15,6 +15,7 @@ from ...core.engine import Piece, TokenLogprob
 from ...core.errors import EngineError, TooLargeError
 from ..deadline import by
 from ..scoring import log_softmax
+from .exchange import Exchange, Reply
 
 T = TypeVar("T")
 
@@ -85,22 +86,17 @@ def json_object(text: str, who: str = "llama.cpp") -> dict[str, Any]:
     return value
 
 
-async def events(
-    client: httpx.AsyncClient, body: dict[str, Any], deadline: float
-) -> AsyncGenerator[dict[str, Any]]:
-    """Server-sent events of a completion. The connection is not used again: llama.cpp closes many after a stream."""
-    request = client.build_request("POST", "/completion", json=body, headers={"Connection": "close"})
-    response = await by(deadline, spoken(client.send(request, stream=True)))
+async def events(exchange: Exchange, body: dict[str, Any], deadline: float) -> AsyncGenerator[dict[str, Any]]:
+    """Server-sent events of a completion."""
+    stream = await by(deadline, exchange.stream("/completion", body))
     try:
-        if response.status_code != 200:
-            await by(deadline, spoken(response.aread()))
-            raise refusal(response)
-        lines = response.aiter_lines()
-        while (line := await by(deadline, spoken(anext(lines, None)))) is not None:
+        if stream.status_code != 200:
+            raise refusal(Reply(stream.status_code, await by(deadline, stream.text())))
+        while (line := await by(deadline, stream.line())) is not None:
             if line.startswith(("data:", "error:")):
                 yield event(line)
     finally:
-        await response.aclose()
+        stream.close()
 
 
 def event(line: str) -> dict[str, Any]:
