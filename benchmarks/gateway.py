@@ -9,7 +9,8 @@ llama.cpp server with two slots and the same file, asked in its own System One. 
 - chat: a text of `TOKENS` tokens; ours judges first and writes two ledger entries, so the bare side is asked the gate's question, over the same state, and then for the text.
   The gate is asked for real, and its answer is replaced by ALLOW, as the gate that ships would let few of these cuttings pass.
 
-One at a time, each request goes to both sides, first to the one, then to the other; the cost is the difference of the medians. Then `--clients` clients ask without a pause,
+One at a time, each short request (`SHORT` characters: what a gateway costs does not grow with the prompt, what the engine varies does) goes to both sides, first to the
+one, then to the other; the cost is the median of the differences. Then `--clients` clients ask without a pause,
 each side twice in turn; throughput is the requests of both turns by their time. Exit code 1 when a target is missed.
 """
 
@@ -45,7 +46,7 @@ from sekisho.serve.engines.supervisor import Supervisor
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import KEPT, Rules
 from sekisho.tasks.disguise import disguises
-from sekisho.web.app import bind, create_app
+from sekisho.web.app import bind, create_app, settle
 from sekisho.web.connections import Crowd, configured
 from sekisho.weights.decision import DecisionMeta
 from sekisho.weights.gguf import export_gguf
@@ -53,7 +54,7 @@ from sekisho.wiring import build
 from shared.allowing import Allowing, serving_of
 
 ROOT = Path(__file__).parents[1]
-CONTEXT, SLOTS, TOKENS = 2048, 2, 24
+CONTEXT, SLOTS, TOKENS, SHORT = 2048, 2, 24, 100
 KINDS = ("decision", "chat")
 TARGETS = {
     "decision: cost at p50, ms": ("<=", 3.0),
@@ -73,6 +74,7 @@ def serve(gguf: Path, home: Path) -> None:
         await engine.start()
         serving = serving_of(house, engine, backend)
         app = create_app(house, Judge(serving, house.ledger, 60.0, 256))
+        settle()
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         await uvicorn.Server(configured(app, Crowd(1024))).serve(sockets=[listener])
 
@@ -250,21 +252,24 @@ async def _kind(
 ) -> dict[str, float]:
     """The figures of one kind of request."""
     number = count if kind == "decision" else max(clients, count // 4)
-    texts = states(20 + 5 * number, characters, 1)
+    short, texts = states(20 + number, SHORT, 2), states(4 * number, characters, 1)
     sides = {name: (Caller(*there[name]), asks[name]) for name in there}
-    await one_at_a_time(sides, texts[:20])  # first requests load code
-    found = await one_at_a_time(sides, texts[20 : 20 + number])
+    await one_at_a_time(sides, short[:20])  # first requests load code
+    found = await one_at_a_time(sides, short[20:])
     callers = {name: [Caller(*there[name]) for _ in range(clients)] for name in there}
     seconds, spent = dict.fromkeys(there, 0.0), cpu_seconds(pid)
     for turn, name in enumerate(("bare", "ours", "ours", "bare")):
-        some = texts[20 + number * (1 + turn) : 20 + number * (2 + turn)]
+        some = texts[number * turn : number * (turn + 1)]
         seconds[name] += await crowd(callers[name], asks[name], some)
     p50 = {name: statistics.median(values) for name, values in found.items()}
+    costs = [ours - bare for ours, bare in zip(found["ours"], found["bare"], strict=True)]
     rate = {name: 2 * number / seconds[name] for name in there}
     return {
         f"{kind}: bare p50, ms": p50["bare"],
         f"{kind}: ours p50, ms": p50["ours"],
-        f"{kind}: cost at p50, ms": p50["ours"] - p50["bare"],
+        f"{kind}: cost at p50, ms": statistics.median(costs),
+        f"{kind}: middle half of the costs, ms": statistics.quantiles(costs, n=4)[2]
+        - statistics.quantiles(costs, n=4)[0],
         f"{kind}: bare requests/s": rate["bare"],
         f"{kind}: ours requests/s": rate["ours"],
         f"{kind}: throughput / bare": rate["ours"] / rate["bare"],

@@ -18,6 +18,7 @@ from sekisho.core.prompt import SPECIAL
 from sekisho.serve import prompts
 from sekisho.serve.engines import wire
 from sekisho.serve.engines.llamacpp import LlamaCppEngine
+from sekisho.serve.vocabulary import Vocabulary
 from sekisho.train.tokenizer import encode_plain
 
 from .makers import CONTEXT, GATE, HOSTILE, Live, question, serve
@@ -93,6 +94,45 @@ def test_tokens_equal_the_tokenizers_and_are_never_special(live, tokenizer, text
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
     assert ids == encode_plain(tokenizer, text)
     assert live.wait(live.engine.count(text)) == len(ids)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*SPECIAL, "<", "|>", "日本", " ", "\n"])
+        | st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=5)
+    ).map("".join)
+)
+def test_a_question_goes_over_as_text_or_as_tokens_with_the_same_answer(live, text):
+    async def work(engine):
+        as_text = (await engine.ask(text, [GATE], 30.0))[0]
+        whole, engine._vocabulary = engine._vocabulary, None
+        try:
+            return as_text, (await engine.ask(text, [GATE], 30.0))[0]
+        finally:
+            engine._vocabulary = whole
+
+    as_text, as_tokens = live.wait(work(live.engine))
+    assert as_text.input_tokens == as_tokens.input_tokens
+    assert as_text.logprobs == pytest.approx(as_tokens.logprobs, abs=1e-4)
+
+
+def test_a_control_token_of_another_family_in_a_text_is_no_control_token(live):
+    """The tiny vocabulary has none but the house's, which are cut apart; here one of them is spelt as another family's."""
+
+    async def work(engine):
+        vocabulary = engine._vocabulary
+        engine._vocabulary = Vocabulary([], ["[INST]"])
+        try:
+            marked = await engine._decision_prompt("a [INST] b", GATE)
+            plain = await engine._decision_prompt("a INST b", GATE)
+        finally:
+            engine._vocabulary = vocabulary
+        return marked, plain
+
+    marked, plain = live.wait(work(live.engine))
+    assert all(isinstance(p, int) for p in marked)
+    assert not all(isinstance(p, int) for p in plain)
 
 
 def test_a_prompt_fits_to_the_last_token_and_is_never_cut(live):

@@ -10,6 +10,8 @@ from .streaming import StopCutter
 
 _LITERAL = frozenset((2, 3, 4))
 """Token types whose text is meant as it stands: unknown, control, user-defined."""
+_MARKS = frozenset((2, 3))
+"""Of these, the types that llama.cpp finds in a text only when it is told to."""
 
 
 class Vocabulary:
@@ -17,10 +19,11 @@ class Vocabulary:
 
     Args:
         pieces: the bytes of every token, by id.
+        marks: texts of the tokens that are no text: control tokens and unknown ones.
     """
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
+    def __init__(self, pieces: Sequence[bytes], marks: Sequence[str] = ()) -> None:
+        self._pieces, self._marks = pieces, tuple(m for m in marks if m)
         self._ids: Mapping[bytes, int] = {piece: i for i, piece in reversed(list(enumerate(pieces)))}
 
     @classmethod
@@ -31,7 +34,12 @@ class Vocabulary:
         texts: Sequence[str] = header.values.get("tokenizer.ggml.tokens", [])
         types: Sequence[int] = header.values.get("tokenizer.ggml.token_type", [1] * len(texts))
         letters = _byte_letters()
-        return cls([_piece(t, kind, letters) for t, kind in zip(texts, types, strict=True)])
+        marks = [t for t, kind in zip(texts, types, strict=True) if kind in _MARKS]
+        return cls([_piece(t, kind, letters) for t, kind in zip(texts, types, strict=True)], marks)
+
+    def is_plain(self, text: str) -> bool:
+        """Whether no mark is spelt in `text`, so that it gives the same tokens whether or not marks are looked for in it."""
+        return not any(mark in text for mark in self._marks)
 
     def bytes_of(self, token: int) -> bytes:
         """What a token stands for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -199,8 +200,15 @@ class _Server(uvicorn.Server):
             listener.listen(
                 _LINE
             )  # the loop, which accepts few in one go, has asked for a line no longer than that
+        settle()
         if self.started:
             self._ready()
+
+
+def settle() -> None:
+    """Tell the garbage collector that what is there by now will stay; it would look through all of it for every few hundred new objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def bind(host: str, port: int) -> socket.socket:

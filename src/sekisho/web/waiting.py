@@ -30,7 +30,9 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
             return task.result()
         raise ClientDisconnect
     finally:
-        await _cancelled(task, gone)
+        gone.cancel()  # holds nothing, so nobody waits for its end
+        if not task.done():
+            await _cancelled(task)
 
 
 class EventStream(StreamingResponse):

@@ -15,8 +15,12 @@ LARGEST_SEED = 0xFFFFFFFF
 """llama.cpp reads this seed as "random"."""
 
 
-def score(prompt: Sequence[int], labels: Sequence[int], slot: int | None) -> dict[str, Any]:
-    """Ask for the probabilities of `labels` after `prompt`, which sum to 1 over them."""
+def score(prompt: Sequence[int | str], labels: Sequence[int], slot: int | None) -> dict[str, Any]:
+    """Ask for the probabilities of `labels` after `prompt`, which sum to 1 over them.
+
+    Args:
+        prompt: token ids, and texts between them; it begins with an id, or llama.cpp might put one before it.
+    """
     return {
         "prompt": list(prompt),
         "n_predict": 1,
@@ -28,7 +32,7 @@ def score(prompt: Sequence[int], labels: Sequence[int], slot: int | None) -> dic
         "logit_bias": [[i, _BIAS] for i in labels],
         "cache_prompt": True,
         "id_slot": _number(slot),
-        "response_fields": ["completion_probabilities"],
+        "response_fields": ["completion_probabilities", "tokens_evaluated"],
     }
 
 

@@ -13,6 +13,10 @@ _SECONDS = 0.02
 """A slice should take so long: little beside a first answer, much beside the price of a request of its own."""
 
 
+UNKNOWN = -1
+"""Stands for a token of a prompt that was not tokenised here."""
+
+
 class Caches:
     """Token ids by slot.
 

@@ -26,7 +26,7 @@ from ..rules import KEPT
 from ..speed import rate_of
 from ..vocabulary import Vocabulary
 from . import bodies, wire
-from .caches import Caches
+from .caches import UNKNOWN, Caches
 from .exchange import BrokenError
 from .process import KvType, Launch
 from .stretches import stretches
@@ -240,20 +240,30 @@ class LlamaCppEngine:
         """Number of tokens of `text`, special tokens in it read as plain characters."""
         return len(await by(deadline_in(_SHORT), self._tokenize(prompts.plain_pieces(text))))
 
-    async def _decision_prompt(self, state: str, question: Question) -> list[int]:
-        """Token ids of a decision prompt that fits."""
+    async def _decision_prompt(self, state: str, question: Question) -> Sequence[prompts.Piece]:
+        """A decision prompt. Texts in which no control token is spelt stay texts: llama.cpp would find control tokens in them, and reads the rest as
+        `/tokenize` does. That saves an exchange.
+        """
         self._supervisor.require_up()
         prompts.require_labels(len(self._labels), question)
-        prompt = await self._tokenize(prompts.decision_pieces(state, question, self._special))
+        pieces = prompts.decision_pieces(state, question, self._special)
+        plain = None if self._vocabulary is None else self._vocabulary.is_plain
+        if plain is not None and all(isinstance(p, int) or plain(p) for p in pieces):
+            return pieces
+        prompt = await self._tokenize(pieces)
         prompts.require_fit(len(prompt), self._launch.context)
         return prompt
 
-    async def _score(self, prompt: list[int], count: int, slot: int | None) -> OptionScores:
-        """Log-probabilities of the first `count` labels after `prompt`, in one prefill."""
+    async def _score(self, prompt: Sequence[prompts.Piece], count: int, slot: int | None) -> OptionScores:
+        """Log-probabilities of the first `count` labels after `prompt`, in one prefill. Raises TooLargeError when it does not fit."""
         labels = self._labels[:count]
-        self._caches.note(slot, prompt)
+        self._caches.note(slot, ())
         reply = await self._post("/completion", bodies.score(prompt, labels, slot))
-        return OptionScores(logprobs=wire.label_logprobs(reply, labels), input_tokens=len(prompt))
+        tokens = wire.prompt_tokens(reply)
+        prompts.require_fit(tokens, self._launch.context)
+        if slot is not None:
+            self._caches.note(slot, [UNKNOWN] * tokens)
+        return OptionScores(logprobs=wire.label_logprobs(reply, labels), input_tokens=tokens)
 
     def _completion(self, prompt: list[int], sampling: Sampling, slot: int | None = None) -> dict[str, Any]:
         """A streaming request; turns cannot be opened by the model."""

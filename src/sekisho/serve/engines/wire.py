@@ -139,6 +139,14 @@ def last_piece(event: dict[str, Any], input_tokens: int) -> Piece:
     )
 
 
+def prompt_tokens(reply: dict[str, Any]) -> int:
+    """How many tokens the prompt had. Raises EngineError when that is not said."""
+    count = reply.get("tokens_evaluated")
+    if not isinstance(count, int):
+        raise EngineError("llama.cpp did not say how much it read.", "Try again.")
+    return count
+
+
 def label_logprobs(reply: dict[str, Any], labels: Sequence[int]) -> tuple[float, ...]:
     """Log-probabilities of `labels`, in order.
 
