@@ -60,7 +60,9 @@ class House:
         room = import_module("sekisho.serve.nli")
         settings = self.settings
         require_device(settings.device, "torch")
-        return room.Classifier(folder, settings.threads, settings.device, settings.nli_max_characters)
+        return room.Classifier(
+            folder, settings.threads, settings.device, settings.nli_max_characters, settings.nli_precision
+        )
 
     def sight(self) -> Sight:
         """The eye the settings ask for, not yet started, with what it has learnt and how it was calibrated."""

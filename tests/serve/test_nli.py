@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 import torch
 
 from loop import nli_makers as makers
 from sekisho.core.errors import InputError, SekishoError, ShelfError, TooLargeError
+from sekisho.data.nli import read_pairs
 from sekisho.serve.nli import Classifier
 from sekisho.shelf import write_json
 from sekisho.train.nli_adapter import adapted, save_adapter
@@ -53,6 +56,28 @@ def test_what_a_row_is_batched_with_changes_nothing(reader):
         together = reader.logits(reader.base, same)
         assert [reader.logits(reader.base, [r])[0] for r in same] == together
         assert reader.logits(reader.base, same[::-1]) == together[::-1]
+
+
+def test_the_classifier_that_ships_answers_with_the_same_bits_in_every_batch():
+    """In float32 nine of ten rows end in other bits when others are read beside them."""
+    root = Path(__file__).parents[2]
+    reader, draw = Classifier(root / "models" / "nano-nli", threads=2), random.Random(1)
+    pairs = draw.sample(read_pairs(root / "data", ["jsick"]), 150)
+    for same in by_width(reader.encoded([(p.premise, p.hypothesis) for p in pairs])).values():
+        alone = {r: reader.logits(reader.base, [r])[0] for r in same}
+        for _ in range(8):
+            some = draw.choices(same, k=draw.randint(2, 32))
+            assert reader.logits(reader.base, some) == [alone[r] for r in some]
+
+
+def test_float32_is_there_for_those_in_a_hurry(folder, adapter):
+    reader = Classifier(folder, threads=1, precision="float32")
+    exact = Classifier(folder, threads=1)
+    (row,) = rows(reader, 1)
+    for quick, slow in ((reader.base, exact.base), (reader.over(adapter, "a"), exact.over(adapter, "a"))):
+        assert {p.dtype for p in quick.model.parameters()} == {torch.float32}
+        assert {p.dtype for p in slow.model.parameters()} == {torch.float64}
+        assert reader.logits(quick, [row])[0] == pytest.approx(exact.logits(slow, [row])[0], abs=1e-5)
 
 
 def test_the_plain_model_says_the_same(reader, folder):

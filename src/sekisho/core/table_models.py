@@ -66,6 +66,12 @@ MODELS: tuple[Spec, ...] = (
         "nli-adapter",
         "Recipe of NLI adapters: a name under `share`/recipes or a path.",
     ),
+    Spec(
+        "nli_precision",
+        values.choice("float64", "float32"),
+        "float64",
+        "Numbers the NLI classifier computes with. `float64`: an answer has the same bits whatever is read beside it; `float32` takes about half the time.",
+    ),
     Spec("nli_batch", values.whole(1, 4096), 32, "Most pairs the NLI classifier reads at once."),
     Spec(
         "nli_queue",

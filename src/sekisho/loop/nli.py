@@ -53,8 +53,8 @@ class Reader(Protocol):
         """What answers with one."""
         ...
 
-    def encode(self, premise: str, hypothesis: str) -> Any:
-        """A pair as tokens."""
+    def encoded(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Any]:
+        """Each pair as tokens, or the SekishoError that says why it cannot be read."""
         ...
 
 
@@ -190,7 +190,7 @@ class Nli:
         self, line: Line, serves: Serves, claims: Sequence[Claim | SekishoError], links: Mapping[str, str]
     ) -> list[Answer]:
         start = time.monotonic()
-        tokens = [_encoded(line.reader, c) for c in claims]
+        tokens = _encoded(line.reader, claims)
         good = [i for i, t in enumerate(tokens) if not isinstance(t, SekishoError)]
         rows = await asyncio.wrap_future(line.batcher.submit(serves.variant, [tokens[i] for i in good]))
         spent = round(1000 * (time.monotonic() - start), 3)
@@ -271,13 +271,13 @@ class Nli:
             await asyncio.to_thread(line.batcher.close)
 
 
-def _encoded(reader: Reader, claim: Claim | SekishoError) -> Any:
-    if isinstance(claim, SekishoError):
-        return claim
-    try:
-        return reader.encode(claim.premise, claim.hypothesis)
-    except SekishoError as e:
-        return e
+def _encoded(reader: Reader, claims: Sequence[Claim | SekishoError]) -> list[Any]:
+    """Every pair as tokens, or what is wrong with it."""
+    found: list[Any] = list(claims)
+    good = [(i, c) for i, c in enumerate(claims) if not isinstance(c, SekishoError)]
+    for (i, _), row in zip(good, reader.encoded([(c.premise, c.hypothesis) for _, c in good]), strict=True):
+        found[i] = row
+    return found
 
 
 def _record(
@@ -289,19 +289,18 @@ def _record(
     spent: float,
     links: Mapping[str, str],
 ) -> Judgement:
-    raw = softmax(row)
-    made = serves.calibration
-    sure = raw if made is None else calibrated_row(row, made.method, made.temperature, made.a, made.b)
-    probabilities = house_row(sure, reader.columns)
-    answer = max(KEYS, key=lambda k: house_row(raw, reader.columns)[k])
+    plain, made = softmax(row), serves.calibration
+    sure = plain if made is None else calibrated_row(row, made.method, made.temperature, made.a, made.b)
+    raw = house_row(plain, reader.columns)
+    answer = max(KEYS, key=lambda k: raw[k])
     return Judgement(
         id=new_id("jdg"),
         at=utc_now(),
         task=TASK,
         type="choice",
         name=TASK,
-        probabilities=probabilities,
-        raw=house_row(raw, reader.columns),
+        probabilities=house_row(sure, reader.columns),
+        raw=raw,
         answer=answer,
         decision=answer,
         reasons=("model",),
