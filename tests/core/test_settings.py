@@ -73,7 +73,7 @@ GOOD = {
     "nli_model": "/a/nli",
     "nli_slow_model": "/a/slow",
     "nli_recipe": "/a/nli.toml",
-    "nli_precision": "float32",
+    "nli_precision": "float64",
     "nli_batch": "16",
     "nli_queue": "100",
     "nli_max_pairs": "50",

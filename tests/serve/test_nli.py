@@ -58,10 +58,12 @@ def test_what_a_row_is_batched_with_changes_nothing(reader):
         assert reader.logits(reader.base, same[::-1]) == together[::-1]
 
 
-def test_the_classifier_that_ships_answers_with_the_same_bits_in_every_batch():
-    """In float32 nine of ten rows end in other bits when others are read beside them."""
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_classifier_that_ships_answers_with_the_same_bits_in_every_batch(precision):
+    """With one product over all pairs of a batch nine of ten float32 rows would end in other bits."""
     root = Path(__file__).parents[2]
-    reader, draw = Classifier(root / "models" / "nano-nli", threads=2), random.Random(1)
+    reader = Classifier(root / "models" / "nano-nli", threads=2, precision=precision)
+    draw = random.Random(1)
     pairs = draw.sample(read_pairs(root / "data", ["jsick"]), 150)
     for same in by_width(reader.encoded([(p.premise, p.hypothesis) for p in pairs])).values():
         alone = {r: reader.logits(reader.base, [r])[0] for r in same}
@@ -70,14 +72,21 @@ def test_the_classifier_that_ships_answers_with_the_same_bits_in_every_batch():
             assert reader.logits(reader.base, some) == [alone[r] for r in some]
 
 
-def test_float32_is_there_for_those_in_a_hurry(folder, adapter):
-    reader = Classifier(folder, threads=1, precision="float32")
-    exact = Classifier(folder, threads=1)
-    (row,) = rows(reader, 1)
-    for quick, slow in ((reader.base, exact.base), (reader.over(adapter, "a"), exact.over(adapter, "a"))):
-        assert {p.dtype for p in quick.model.parameters()} == {torch.float32}
-        assert {p.dtype for p in slow.model.parameters()} == {torch.float64}
-        assert reader.logits(quick, [row])[0] == pytest.approx(exact.logits(slow, [row])[0], abs=1e-5)
+def test_an_adapter_too_answers_with_the_same_bits_in_every_batch(reader, adapter):
+    over = reader.over(adapter, "sha256:1")
+    for same in by_width(rows(reader)).values():
+        alone = [reader.logits(over, [r])[0] for r in same]
+        assert alone == reader.logits(over, same)
+    assert not [n for n, m in over.model.named_modules() if type(m) is torch.nn.Linear]
+
+
+def test_both_precisions_say_the_same(folder, adapter):
+    quick, exact = (Classifier(folder, threads=1, precision=p) for p in ("float32", "float64"))
+    (row,) = rows(quick, 1)
+    for a, b in ((quick.base, exact.base), (quick.over(adapter, "a"), exact.over(adapter, "a"))):
+        assert {p.dtype for p in a.model.parameters()} == {torch.float32}
+        assert {p.dtype for p in b.model.parameters()} == {torch.float64}
+        assert quick.logits(a, [row])[0] == pytest.approx(exact.logits(b, [row])[0], abs=1e-5)
 
 
 def test_the_plain_model_says_the_same(reader, folder):
