@@ -103,6 +103,7 @@ BAD = {
     "max_questions": "many",
     "alpha": "0",
     "retention": "chat=1",
+    "egress": "a.example:80,b:99999",
     "log_level": "loud",
 }
 

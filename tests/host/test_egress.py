@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from sekisho.host.egress import is_allowed, parse
+from sekisho.core.values import host_port
+from sekisho.host.egress import is_allowed
 
 ATTEMPTS = """
 import json, socket, sys, threading
@@ -78,13 +79,13 @@ def test_only_loopback_and_the_allow_list_are_reached():
     ],
 )
 def test_addresses_are_read(text, host, port):
-    assert parse(text) == (host, port)
+    assert host_port(text) == (host, port)
 
 
 @pytest.mark.parametrize("text", ["", ":80", "a:b", "a:0", "a:99999", "[]:1", "a:１"])
 def test_what_is_no_address(text):
     with pytest.raises(ValueError):
-        parse(text)
+        host_port(text)
 
 
 @pytest.mark.parametrize(

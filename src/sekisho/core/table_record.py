@@ -70,7 +70,7 @@ RECORD: tuple[Spec, ...] = (
     ),
     Spec(
         "egress",
-        values.optional,
+        values.hosts,
         None,
         "Comma-separated `host` or `host:port` that the server may reach beside loopback; everything else is blocked.",
     ),

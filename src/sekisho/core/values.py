@@ -46,6 +46,28 @@ def address(value: Any) -> str | None:
     return given
 
 
+def host_port(item: str) -> tuple[str, int | None]:
+    """Read `host` or `host:port`. Raises ValueError."""
+    text = item.strip().lower()
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    else:
+        host, _, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
+    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
+        raise ValueError(f"{item.strip()!r} is no host or host:port")
+    return host, int(port) if port else None
+
+
+def hosts(value: Any) -> str | None:
+    """Hosts or host:port with commas between them, as written; None when it is empty."""
+    given = optional(value)
+    for item in (given or "").split(","):
+        if item.strip():
+            host_port(item)
+    return given
+
+
 def retention(value: Any) -> str:
     """Days by class, as written."""
     retention_days(str(value))

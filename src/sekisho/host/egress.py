@@ -15,6 +15,8 @@ import sys
 from collections import deque
 from typing import Any, ClassVar
 
+from ..core.values import host_port
+
 _MOST = 1000
 """Blocked attempts that are remembered until somebody fetches them."""
 _NAMING = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
@@ -39,7 +41,7 @@ def install(allowed: str = "") -> None:
     Raises:
         ValueError: what is no address.
     """
-    _State.allowed = frozenset(parse(item) for item in allowed.split(",") if item.strip())
+    _State.allowed = frozenset(host_port(item) for item in allowed.split(",") if item.strip())
     if not _State.installed:
         _State.installed = True
         sys.addaudithook(_hook)
@@ -53,19 +55,6 @@ def fetch_blocked() -> list[str]:
     return found
 
 
-def parse(item: str) -> tuple[str, int | None]:
-    """Read `host` or `host:port`. Raises ValueError."""
-    text = item.strip().lower()
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":")
-    else:
-        host, _, port = text.partition(":") if text.count(":") == 1 else (text, "", "")
-    if not host or (port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)):
-        raise ValueError(f"{item.strip()!r} is no host or host:port")
-    return host, int(port) if port else None
-
-
 def is_allowed(host: str, port: int | None) -> bool:
     """Whether an address is this machine's own or on the allow-list; without a port, whether any port of it is."""
     return _is_among(host, port, _State.allowed)
@@ -73,7 +62,7 @@ def is_allowed(host: str, port: int | None) -> bool:
 
 def is_listed(host: str, port: int, allowed: str) -> bool:
     """Whether an address is this machine's own or on an allow-list that is given as text. Raises ValueError as `install`."""
-    return _is_among(host, port, frozenset(parse(item) for item in allowed.split(",") if item.strip()))
+    return _is_among(host, port, frozenset(host_port(item) for item in allowed.split(",") if item.strip()))
 
 
 def _is_among(host: str, port: int | None, allowed: frozenset[tuple[str, int | None]]) -> bool:

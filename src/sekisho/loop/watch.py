@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from ..core.errors import NotFoundError, ToolError
+from ..core.values import host_port
 from ..host import watch as room
-from ..host.egress import parse
 from .attend import note
 from .parts import Parts
 
@@ -65,5 +65,7 @@ class Watch:
 
 
 def _is_listed(address: str, listed: str) -> bool:
-    host, port = parse(address)
-    return any(host == h and p in (None, port) for h, p in map(parse, filter(str.strip, listed.split(","))))
+    host, port = host_port(address)
+    return any(
+        host == h and p in (None, port) for h, p in map(host_port, filter(str.strip, listed.split(",")))
+    )
