@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.canonical import model_digest
+from sekisho.core.canonical import digest_text, model_digest
 from sekisho.core.errors import ConflictError, DataError, ProofError, TrainingError
 from sekisho.loop import adapt, adapt_plot, adapt_prove, adapt_series, adapters, calibrate_task
 from sekisho.loop.feedback import Word, feedback
@@ -202,3 +202,47 @@ def test_a_full_disk_ends_a_training_clearly_and_leaves_nothing_half_done(tmp_pa
         assert adapters.history(home, model_digest(model)) == []
         made_now = adapt.train(home)
         assert home.shelf.all("nli_adapters") == [Path(made_now.folder)]
+
+
+@pytest.fixture
+def small(tmp_path, model):
+    """A house with 30 words and one quickly trained adapter."""
+    (tmp_path / "quick.toml").write_text(makers.RECIPE.replace("epochs = 30", "epochs = 1"))
+    with made.house(tmp_path / "home", model, nli_recipe=str(tmp_path / "quick.toml")) as home:
+        for i, s in enumerate(makers.sentences(30)):
+            id = made.judged(home, model, premise=s["premise"], hypothesis=s["hypothesis"], source=str(i))
+            feedback(home, Word(judgement=id, label=s["label"], reason="x"), "hana")
+        yield home, adapt.train(home)
+
+
+def test_a_damaged_adapter_is_told_and_made_again(small):
+    home, first = small
+    file = Path(first.folder) / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    assert [a["proof"] for a in adapt.listed(home)["adapters"]] == ["damaged"]
+    again = adapt.train(home)
+    assert [a["proof"] for a in adapt.listed(home)["adapters"]] == ["none"]
+    assert home.shelf.digest_of("nli_adapters", Path(again.folder)) == again.adapter
+    assert list(home.shelf.root.glob("nli_adapters/.damaged-*"))  # kept for whoever asks what happened
+
+
+@pytest.mark.parametrize("said", ["[]", "null", "5", '{"base": "x"}', '{"base": "right"}'])
+def test_a_folder_that_does_not_say_what_it_is_made_from_is_passed_over(small, model, said):
+    home, first = small
+    other = home.shelf.root / "nli_adapters" / "00"
+    other.mkdir()
+    (other / "made.json").write_text(said.replace("right", model_digest(model)))
+    assert adapt.status(home).adapters == (Path(first.folder).name,)
+    assert len(adapt.listed(home)["adapters"]) == 1
+
+
+def test_what_shares_a_premise_with_a_lesson_proves_and_guards_nothing(small, model):
+    home, first = small
+    held = adapt_prove.held_out(home, model_digest(model))
+    guard = adapt_prove.guards(home, model_digest(model))[0]
+    name = Path(first.folder) / "made.json"
+    lesson = {"premises": [digest_text(held[0].premise), digest_text(guard.premise)]}
+    name.write_text(json.dumps(json.loads(name.read_text()) | lesson))
+    left = adapt_prove.held_out(home, model_digest(model))
+    assert left == [p for p in held if p.premise != held[0].premise]
+    assert guard.premise not in {p.premise for p in adapt_prove.guards(home, model_digest(model))}

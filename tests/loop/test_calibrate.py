@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +59,26 @@ def test_no_archive_a_pickle_and_a_torn_one_are_refused(tmp_path):
         with pytest.raises(DataError):
             calibrate_file(tmp_path / name)
     assert run(["calibrate", "--probs", str(tmp_path / "absent.npz")]) == 2
+
+
+@pytest.mark.parametrize("dtype", ["complex128", "datetime64[s]", "U3"])
+def test_what_is_no_real_number_is_refused(tmp_path, dtype):
+    np.savez(tmp_path / "x.npz", logits=np.zeros((4, 3)).astype(dtype), ground_truth=[0, 1, 2, 0])
+    with pytest.raises(DataError, match="no real numbers"):
+        calibrate_file(tmp_path / "x.npz")
+
+
+def test_an_array_that_lies_about_its_shape_is_refused(tmp_path):
+    whole = io.BytesIO()
+    np.save(whole, np.zeros((4, 3)))
+    lie = whole.getvalue().replace(b"(4, 3), }" + b" " * 12, b"(9999999999999, 3), }")
+    assert len(lie) == len(whole.getvalue())
+    assert lie != whole.getvalue()
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("logits.npy", lie)
+        archive.writestr("ground_truth.npy", whole.getvalue())
+    with pytest.raises(DataError, match="no readable"):
+        calibrate_file(tmp_path / "x.npz")
 
 
 def test_rows_to_measure_on_must_be_left():

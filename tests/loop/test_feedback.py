@@ -106,9 +106,13 @@ def test_a_file_with_a_wrong_line_files_nothing(home, model):
         '{"judgement": "jdg_x", "label": "refutes", "reason": "x"}',
         good.replace("refutes", "maybe"),
         good.replace('"x"', '""'),
+        good.replace('"x"', '"  "'),
+        json.dumps({"judgement": id, "level": "source", "action": "reject", "reason": "no source"}),
+        json.dumps({"judgement": id, "level": "claim", "action": "reject", "reason": "  "}),
+        json.dumps({"judgement": id, "level": "claim", "action": "reject", "reason": "x", "label": "banana"}),
     ):
         with pytest.raises(DataError, match="line 2"):
             import_words(home, [good, bad, good], "hana")
-    assert home.ledger.count("correction") == 0
+    assert home.ledger.count("correction") == home.ledger.count("feedback") == 0
     with pytest.raises(DataError):
         read_lines(home.settings.home / "absent.jsonl")

@@ -99,3 +99,9 @@ def test_other_rows_are_refused():
     for labels, one, two in (([], [], []), ([0], [0], [0, 1])):
         with pytest.raises(ProofError):
             versus(np.asarray(one), np.asarray(two), np.asarray(labels))
+
+
+def test_all_looks_together_cost_no_more_than_alpha():
+    levels = [Terms(alpha=0.05, look=k).level for k in range(1, 10_001)]
+    assert levels == sorted(levels, reverse=True)
+    assert 0.0499 < sum(levels) < 0.05

@@ -81,6 +81,11 @@ def test_replay_draws_others_and_the_same_ones_again():
     assert not {p.id for p in found} & {p.id for p in pairs[:10]}
     assert found == replayed(pairs[:10], pairs, 2.0, 3)
     assert len(replayed(pairs[:10], pairs, 50.0, 3)) == 50
+    proving = pairs[20:30]
+    texts = {t for p in proving for t in (p.premise, p.hypothesis)}
+    assert not texts & {
+        t for p in replayed(pairs[:10], pairs, 50.0, 3, proving) for t in (p.premise, p.hypothesis)
+    }
 
 
 def test_rows_and_batches():

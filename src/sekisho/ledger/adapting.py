@@ -27,6 +27,12 @@ def proofs(db: sqlite3.Connection, task: str) -> list[Proof]:
     return [cast(Proof, r) for r in _in(db, "proof", task)]
 
 
+def proofs_of(ledger: Ledger, task: str) -> list[Proof]:
+    """As `proofs`, of a ledger."""
+    with ledger.snapshot() as db:
+        return proofs(db, task)
+
+
 def calibrations(ledger: Ledger, task: str, model: str, adapter: str | None) -> list[Calibrated]:
     """Every calibration of a model under an adapter, oldest first; the last one is in force."""
     with ledger.snapshot() as db:

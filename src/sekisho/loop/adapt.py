@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import digest_json, digest_text, model_digest, utc_now
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
 from ..core.disk import write_whole
 from ..core.errors import ConflictError, DataError, ShelfError, TrainingError
 from ..core.gate_prompt import lang_of
@@ -83,9 +84,18 @@ def adapters_of(parts: Parts, base: str) -> list[dict[str, Any]]:
             made = json.loads((folder / "made.json").read_bytes())
         except (OSError, ValueError):
             continue
-        if made.get("base") == base:
-            found.append({**made, "name": folder.name})
+        if _is_made(made) and made["base"] == base:
+            found.append({"premises": [], **made, "name": folder.name})
     return sorted(found, key=lambda m: str(m["at"]))
+
+
+def _is_made(made: Any) -> bool:
+    """Whether a `made.json` says what this house writes there; a folder without it was not made here, or is damaged."""
+    return (
+        isinstance(made, dict)
+        and all(isinstance(made.get(k), str) for k in ("base", "at"))
+        and all(isinstance(made.get(k), list) for k in ("rows", "reviewed"))
+    )
 
 
 def newest(parts: Parts) -> str:
@@ -101,10 +111,12 @@ def listed(parts: Parts) -> dict[str, Any]:
     model = model_digest(nli_folder(parts))
     found = []
     for made in adapters_of(parts, model):
-        digest = parts.shelf.digest_of("nli_adapters", parts.shelf.get("nli_adapters", made["name"]))
-        proof = views.latest_proof(parts.ledger, digest)
-        told = "none" if proof is None else "passed" if proof.passed else "fell short"
-        found.append({"adapter": digest, "at": made["at"], "rows": len(made["rows"]), "proof": told})
+        name, told = str(made["name"]), "damaged"
+        with suppress(ShelfError):
+            name = parts.shelf.digest_of("nli_adapters", parts.shelf.get("nli_adapters", name))
+            proof = views.latest_proof(parts.ledger, name)
+            told = "none" if proof is None else "passed" if proof.passed else "fell short"
+        found.append({"adapter": name, "at": made["at"], "rows": len(made["rows"]), "proof": told})
     return {"adapters": found, "steps": [a.model_dump(mode="json") for a in history(parts, model)]}
 
 
@@ -166,13 +178,14 @@ def train(parts: Parts, due_only: bool = False, progress: Progress | None = None
         raise DataError(
             f"There are {len(own)} pairs to learn from and {len(held)} to prove on.", "Review more answers."
         )
-    replay = replay_of(parts, base, own, recipe)
+    replay = replay_of(parts, own, held, recipe)
     made = {
         "base": model,
         "columns": list(labels_of(base)[0]),
         "recipe": recipe.model_dump(mode="json"),
         "data": pairs_digest([*own, *replay]),
         "rows": sorted(p.id for p in own),
+        "premises": sorted({digest_text(p.premise) for p in own}),
         "reviewed": sorted(r.word.id for r in found),
     }
     run = parts.settings.home / "runs" / f"{recipe.name}-{digest_json(made)[7:19]}"
@@ -187,12 +200,12 @@ def train(parts: Parts, due_only: bool = False, progress: Progress | None = None
         ) from e
 
 
-def replay_of(parts: Parts, base: Path, own: Sequence[Pair], recipe: Any) -> list[Pair]:
-    """Pairs of the bundled training sets that are repeated beside the reviewed ones."""
+def replay_of(parts: Parts, own: Sequence[Pair], held: Sequence[Pair], recipe: Any) -> list[Pair]:
+    """Pairs of the bundled training sets that are repeated beside the reviewed ones; what proves is not among them."""
     from ..train.nli_rows import replayed
 
     pool = split_pairs(read_pairs(parts.settings.share / "data"))["train"]
-    return replayed(own, pool, recipe.replay, recipe.seed)
+    return replayed(own, pool, recipe.replay, recipe.seed, held)
 
 
 def adapter_recipe(parts: Parts) -> Any:
@@ -234,11 +247,19 @@ def _made(
 
 
 def _shelved(parts: Parts, run: Path) -> str | None:
+    """The adapter this run was finished with, if it still is what it was. A damaged one makes way, or training again would put nothing in its place."""
     try:
         digest = (run / "adapter").read_text(encoding="ascii")
+        place = parts.shelf.path("nli_adapters", digest)
+        if not place.is_dir():
+            return None
+        parts.shelf.digest_of("nli_adapters", place)
+    except ShelfError:
+        place.rename(place.with_name(f".damaged-{new_id('a')}"))
+        return None
     except OSError:
         return None
-    return digest if parts.shelf.path("nli_adapters", digest).is_dir() else None
+    return digest
 
 
 def _trained(

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.canonical import digest_json, model_digest, new_id, utc_now
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
 from ..core.errors import ConflictError, DataError
 from ..core.nli_labels import KEYS, house_row
 from ..core.progress import Progress, Quiet
@@ -44,20 +44,23 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     model = model_digest(base)
     folder, digest = adapter_folder(parts, adapter or newest(parts))
     check_adapter(folder, model, labels_of(base)[0])
-    target, guard = held_out(parts, model), guards(parts)
+    target, guard = held_out(parts, model), guards(parts, model)
     if not target:
         raise DataError("Nothing reviewed is held out.", "Review more answers; see `sekisho adapt status`.")
     rival = active(history(parts, model))
     if rival == digest:
         raise ConflictError("This adapter serves; it would be compared with itself.", "Prove another one.")
+    past = [p for p in adapting.proofs_of(parts.ledger, TASK) if p.base == (rival or model)]
     shown = _scored(parts, base, (rival, digest), [*target, *guard], progress or Quiet())
     terms = Terms(
         rule=parts.settings.nli_rule,
         accuracy=parts.settings.nli_accuracy,
         margin=parts.settings.nli_guard_margin,
+        look=len(past) + 1,
     )
     sets = {"target": _judged(shown, target, 0), "guard": _judged(shown, guard, len(target))}
-    pairs = {name: judged.versus(terms.alpha) for name, judged in sets.items() if len(judged.labels)}
+    levels = {"target": terms.level, "guard": terms.alpha}
+    pairs = {name: judged.versus(levels[name]) for name, judged in sets.items() if len(judged.labels)}
     measures = {
         name: {**_measures(judged), "versus": pairs[name].json()}
         for name, judged in sets.items()
@@ -73,15 +76,23 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
 
 
 def held_out(parts: Parts, model: str) -> list[Pair]:
-    """Reviewed pairs that no adapter on the shelf was trained on, of documents that only prove."""
+    """Reviewed pairs of documents that only prove, and of whose premises no adapter on the shelf was taught any pair."""
     _, held, _ = split_reviewed(learnable(parts.ledger, model), adapter_recipe(parts).held_out)
-    seen = {i for m in adapters_of(parts, model) for i in m["rows"]}
-    return [p for p in held if p.id not in seen]
+    rows, premises = _taught(parts, model)
+    return [p for p in held if p.id not in rows and digest_text(p.premise) not in premises]
 
 
-def guards(parts: Parts) -> list[Pair]:
-    """The general guard set: hold-out rows of the bundled sets, at most GUARDS of them, always the same."""
+def _taught(parts: Parts, model: str) -> tuple[set[str], set[str]]:
+    """Ids of the reviewed rows that any adapter on the shelf was taught, and digests of their premises."""
+    made = adapters_of(parts, model)
+    return {i for m in made for i in m["rows"]}, {d for m in made for d in m["premises"]}
+
+
+def guards(parts: Parts, model: str) -> list[Pair]:
+    """The general guard set: hold-out rows of the bundled sets whose premises no adapter was taught, at most GUARDS of them, drawn with one seed."""
+    _, taught = _taught(parts, model)
     found = split_pairs(read_pairs(parts.settings.share / "data"))["holdout"]
+    found = [p for p in found if digest_text(p.premise) not in taught]
     return random.Random(20261121).sample(found, min(GUARDS, len(found)))
 
 

@@ -47,6 +47,13 @@ def _arrays(path: Path) -> dict[str, Any]:
             if sum(i.file_size for i in archive.infolist()) > _MOST:
                 raise DataError(f"{path} unpacks to more than {_MOST >> 20} MiB.", "Split it.")
         with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+            arrays = {name: found[name] for name in found.files}
+    except (
+        *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile),
+        *(RuntimeError, NotImplementedError, MemoryError),  # encrypted, packed some other way, a false shape
+    ) as e:
         raise DataError(f"{path} is no readable NumPy archive: {e}.", "Write it with numpy.savez.") from e
+    odd = [f"{name} ({a.dtype})" for name, a in arrays.items() if a.dtype.kind not in "biuf"]
+    if odd:
+        raise DataError(f"{path} holds {', '.join(odd)}: no real numbers.", "Save floats and integers.")
+    return arrays

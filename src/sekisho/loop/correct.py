@@ -13,9 +13,15 @@ _LONGEST = 4000
 
 
 def correct(ledger: Ledger, judgement: str, label: str, reason: str, by: str = "unknown") -> Correction:
-    """File a correction, or "reviewed and right" when `label` is the machine's own answer.
+    """File a correction, or "reviewed and right" when `label` is the machine's own answer. Raises as `correction_of`."""
+    filed = correction_of(ledger, judgement, label, reason, by)
+    ledger.append([filed])
+    metrics.CORRECTIONS.labels(filed.task).inc()
+    return filed
 
-    Correcting again files another correction; `was` stays the machine's original answer.
+
+def correction_of(ledger: Ledger, judgement: str, label: str, reason: str, by: str) -> Correction:
+    """The record of a correction, not yet filed. Of several on one judgement each is a record; `was` stays the machine's original answer.
 
     Raises:
         NotFoundError: for an unknown judgement.
@@ -27,21 +33,17 @@ def correct(ledger: Ledger, judgement: str, label: str, reason: str, by: str = "
     record = entry.record
     assert isinstance(record, Judgement)
     _check(record, label, reason, by)
-    was = _said(record, label)
-    filed = Correction(
+    return Correction(
         id=new_id("cor"),
         at=utc_now(),
         judgement=judgement,
         task=record.task,
-        was=was,
+        was=_said(record, label),
         label=label,
         reason=reason,
         by=by,
         content=record.content,
     )
-    ledger.append([filed])
-    metrics.CORRECTIONS.labels(record.task).inc()
-    return filed
 
 
 def _said(record: Judgement, label: str) -> str | None:

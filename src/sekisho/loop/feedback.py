@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from pydantic import Field, ValidationError
 
+from .. import metrics
 from ..core.adapting import Feedback
 from ..core.canonical import json_lines, model_digest, new_id, utc_now
 from ..core.errors import ConflictError, DataError, InputError, NotFoundError, SekishoError
 from ..core.question import Frozen
 from ..core.records import Correction, Judgement
 from .adapters import nli_folder, watch_live
-from .correct import correct
+from .correct import correct, correction_of
 from .parts import Parts
 from .reviewed import TASK, reviewed, subjects
 
@@ -57,7 +58,14 @@ def word_of(value: Mapping[str, Any]) -> Word:
 
 
 def feedback(parts: Parts, word: Word, by: str) -> Correction | Feedback:
-    """Write a word down, and look whether the serving adapter still keeps what was proved.
+    """Write a word down, and look whether the serving adapter still keeps what was proved. Raises as `record_of`."""
+    record = record_of(parts, word, by)
+    _file(parts, [record])
+    return record
+
+
+def record_of(parts: Parts, word: Word, by: str) -> Correction | Feedback:
+    """The record of a word, not yet filed.
 
     Raises:
         NotFoundError: no such answer.
@@ -72,16 +80,29 @@ def feedback(parts: Parts, word: Word, by: str) -> Correction | Feedback:
         )
     judgement = _answer(parts, word.judgement)
     if word.level == "edge":
-        return corrected(parts, judgement.id, _label(word, judgement), word.reason, by)
+        return correction_of(parts.ledger, judgement.id, _label(word, judgement), word.reason, by)
     return _on_subject(parts, word, judgement, by)
+
+
+def _file(parts: Parts, records: Sequence[Correction | Feedback]) -> None:
+    """File records together, all or none."""
+    parts.ledger.append(records)
+    corrections = sum(isinstance(r, Correction) for r in records)
+    metrics.CORRECTIONS.labels(TASK).inc(corrections)
+    if corrections:
+        _watch(parts)
+
+
+def _watch(parts: Parts) -> None:
+    with suppress(NotFoundError):  # the model that answered is not set here any more
+        watch_live(parts, model_digest(nli_folder(parts)))
 
 
 def corrected(parts: Parts, judgement: str, label: str, reason: str, by: str) -> Correction:
     """File a correction of any task, and look whether a serving adapter still keeps what was proved. Raises as `correct`."""
     filed = correct(parts.ledger, judgement, label, reason, by)
     if filed.task == TASK:
-        with suppress(NotFoundError):  # the model that answered is not set here any more
-            watch_live(parts, model_digest(nli_folder(parts)))
+        _watch(parts)
     return filed
 
 
@@ -118,6 +139,10 @@ def _label(word: Word, judgement: Judgement) -> str:
 
 
 def _on_subject(parts: Parts, word: Word, judgement: Judgement, by: str) -> Feedback:
+    if word.label is not None:
+        raise InputError(f"A {word.level} has no label.", "Leave it out.", ("body", "label"))
+    if not word.reason.strip():
+        raise InputError("The reason is empty.", "Say why.", ("body", "reason"))
     content = parts.ledger.content(judgement.content) if judgement.content else None
     if content is None:
         raise ConflictError(
@@ -126,7 +151,7 @@ def _on_subject(parts: Parts, word: Word, judgement: Judgement, by: str) -> Feed
     found = [s for level, s in subjects(content) if level == word.level]
     if not found:
         raise InputError("This answer names no source.", "Send `source` with the pairs.", ("body", "level"))
-    record = Feedback(
+    return Feedback(
         id=new_id("fbk"),
         at=utc_now(),
         judgement=judgement.id,
@@ -136,8 +161,6 @@ def _on_subject(parts: Parts, word: Word, judgement: Judgement, by: str) -> Feed
         reason=word.reason,
         by=by,
     )
-    parts.ledger.append([record])
-    return record
 
 
 class Imported(Frozen):
@@ -148,20 +171,19 @@ class Imported(Frozen):
 
 
 def import_words(parts: Parts, lines: Iterable[str], by: str) -> Imported:
-    """File one word a line (JSON, as `Word`). Every line is looked at before any is filed; a file with a wrong line files nothing.
+    """File one word a line (JSON, as `Word`), all together in one commit; a file with a wrong line files nothing.
 
     Raises:
         DataError: naming every wrong line.
     """
-    words: list[Word] = []
+    records: list[Correction | Feedback] = []
     wrong: dict[int, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             word = _word_of(line)
-            _checked(parts, word)
-            words.append(word)
+            records.append(record_of(parts, word, word.by or by))
         except ValidationError as e:
             first = e.errors()[0]
             wrong[number] = f"{'.'.join(map(str, first['loc'])) or 'line'}: {first['msg']}"
@@ -170,9 +192,9 @@ def import_words(parts: Parts, lines: Iterable[str], by: str) -> Imported:
     if wrong:
         told = "; ".join(f"line {n}: {why}" for n, why in list(wrong.items())[:20])
         raise DataError(f"{len(wrong)} of the lines are wrong, and nothing was filed. {told}", "Mend them.")
-    for word in words:
-        feedback(parts, word, word.by or by)
-    return Imported(filed=len(words), wrong={})
+    if records:
+        _file(parts, records)
+    return Imported(filed=len(records), wrong={})
 
 
 _TOLD = {"at", "was", "probabilities", "raw", "model", "adapter", "calibration", "content"}
@@ -187,19 +209,6 @@ def _word_of(line: str) -> Word:
     if not isinstance(value, dict):
         raise DataError("it is no JSON object", "")
     return Word.model_validate({k: v for k, v in value.items() if k not in _TOLD}, strict=True)
-
-
-def _checked(parts: Parts, word: Word) -> None:
-    judgement = _answer(parts, word.judgement)
-    if word.action not in ACTIONS[word.level]:
-        raise InputError(
-            f"{word.action!r} is nothing to say of a {word.level}.",
-            f"Use {' or '.join(ACTIONS[word.level])}.",
-        )
-    if word.level == "edge" and _label(word, judgement) not in judgement.probabilities:
-        raise InputError(
-            f"{word.label!r} is no option.", f"Use one of: {', '.join(judgement.probabilities)}."
-        )
 
 
 def read_lines(path: Path) -> list[str]:

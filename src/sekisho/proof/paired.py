@@ -22,7 +22,8 @@ class Terms:
 
     Attributes:
         rule: better: significantly more right than what serves; not_worse: at most `margin` less, with the stated confidence.
-        alpha: level of the one-sided exact test; with `better`, no more than this share of candidates that are no better pass.
+        alpha: with `better`, the most probability that any candidate that is no better than what serves ever passes against it, however many are proved and however often.
+        look: which proof against what serves this is, from 1.
         accuracy: least accuracy on the target hold-out.
         margin: most accuracy the guard set may lose, with confidence 1 - alpha.
         least: fewest rows of the target hold-out.
@@ -30,9 +31,15 @@ class Terms:
 
     rule: Rule = "better"
     alpha: float = 0.05
+    look: int = 1
     accuracy: float = 0.85
     margin: float = 0.05
     least: int = 30
+
+    @property
+    def level(self) -> float:
+        """Level of this look's test: 6 alpha / (pi look)². Over all looks these add up to alpha, so that it holds whatever depends on what (Bonferroni)."""
+        return 6 * self.alpha / (math.pi * self.look) ** 2
 
 
 @dataclass(frozen=True)
@@ -153,13 +160,14 @@ def _enough(target: Versus, terms: Terms) -> tuple[bool, str]:
 def _improves(target: Versus, terms: Terms) -> tuple[bool, str]:
     told = f"on the hold-out it gains {target.gained} rows and loses {target.lost}"
     if terms.rule == "better":
-        ok = target.p_better <= terms.alpha
-        test = f"exact McNemar p = {target.p_better:.3g}"
-        return ok, f"{told}: {test}{'' if ok else f', above {terms.alpha:g}, so no improvement is shown'}"
+        ok = target.p_better <= terms.level
+        limit = f"{terms.level:.3g}, its part of {terms.alpha:g} as proof {terms.look} against what serves"
+        test = f"exact McNemar p = {target.p_better:.3g}, {'at most' if ok else 'above'} {limit}"
+        return ok, f"{told}: {test}{'' if ok else ', so no improvement is shown'}"
     ok = target.least >= -terms.margin
     return (
         ok,
-        f"{told}: with confidence {1 - terms.alpha:g} at least {target.least:+.3f}, {'within' if ok else 'beyond'} the margin {terms.margin:g}",
+        f"{told}: with confidence {1 - terms.level:.4g} at least {target.least:+.3f}, {'within' if ok else 'beyond'} the margin {terms.margin:g}",
     )
 
 

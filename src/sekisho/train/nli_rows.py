@@ -84,9 +84,14 @@ def balanced(pairs: Sequence[Pair]) -> list[float]:
     return [len(pairs) / (len(counts) * counts[p.label]) for p in pairs]
 
 
-def replayed(own: Sequence[Pair], pool: Sequence[Pair], share: float, seed: int) -> list[Pair]:
-    """`share` pairs of the pool for each own pair, drawn with a seed; none that is among them already."""
+def replayed(
+    own: Sequence[Pair], pool: Sequence[Pair], share: float, seed: int, held: Sequence[Pair] = ()
+) -> list[Pair]:
+    """`share` pairs of the pool for each own pair, drawn with a seed; none that is among them already, and none that shares a text with a pair that is held out."""
     known = {(p.premise, p.hypothesis) for p in own}
-    free = [p for p in pool if (p.premise, p.hypothesis) not in known]
+    proving = {t for p in held for t in (p.premise, p.hypothesis)}
+    free = [
+        p for p in pool if (p.premise, p.hypothesis) not in known and not {p.premise, p.hypothesis} & proving
+    ]
     count = min(len(free), round(share * len(own)))
     return random.Random(seed).sample(free, count)
