@@ -41,21 +41,21 @@ def test_words_and_the_trigger(call, home, tmp_path):
         == "hana"
     )
     assert call("feedback", "file", two, "--action", "right", "--reason", "x")[0] == 0
+
+    def counted():
+        code, found = call("adapt", "status")
+        trigger = found["trigger"]
+        return code, trigger["corrections"], trigger["reviewed"], found["due"], found["learnable"]
+
+    assert counted() == (0, 1, 2, False, 2)
     assert (
         call("feedback", "file", two, "--level", "source", "--action", "reject", "--reason", "x")[1]["level"]
         == "source"
     )
     assert call("feedback", "file", two, "--label", "maybe", "--reason", "x")[0] == 2
-    code, found = call("adapt", "status")
-    assert (
-        code,
-        found["trigger"]["corrections"],
-        found["trigger"]["reviewed"],
-        found["due"],
-        found["learnable"],
-    ) == (0, 1, 2, False, 0)
-    assert call("feedback", "export", "--out", str(tmp_path / "x.jsonl"))[1]["rows"] == 2
-    assert call("feedback", "import", str(tmp_path / "x.jsonl"))[1]["filed"] == 2
+    assert counted() == (0, 0, 0, False, 0)
+    assert call("feedback", "export", "--out", str(tmp_path / "x.jsonl"))[1]["rows"] == 3
+    assert call("feedback", "import", str(tmp_path / "x.jsonl"))[1]["filed"] == 3
     assert call("feedback", "import", str(tmp_path / "absent"))[0] == 2
     assert call("adapt", "train", "--if-due")[1]["error"]["code"] == "conflict"
     assert call("adapt", "plot", "--out", str(tmp_path / "x.svg"))[1]["points"] == 1

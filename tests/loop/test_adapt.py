@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from sekisho.core.canonical import digest_text, model_digest
-from sekisho.core.errors import ConflictError, DataError, ProofError, TrainingError
+from sekisho.core.errors import ConflictError, DataError, ProofError, ShelfError, TrainingError
+from sekisho.ledger import adapting
 from sekisho.loop import adapt, adapt_plot, adapt_prove, adapt_series, adapters, calibrate_task
-from sekisho.loop.feedback import Word, feedback
+from sekisho.loop.feedback import Word, export_words, feedback, import_words
 from sekisho.loop.nli import Claim, Nli
 
 from . import nli_house as made
@@ -246,3 +247,41 @@ def test_what_shares_a_premise_with_a_lesson_proves_and_guards_nothing(small, mo
     left = adapt_prove.held_out(home, model_digest(model))
     assert left == [p for p in held if p.premise != held[0].premise]
     assert guard.premise not in {p.premise for p in adapt_prove.guards(home, model_digest(model))}
+
+
+def test_the_same_words_again_are_nothing_new(small):
+    home, _ = small
+    words = [json.dumps(w) for w in export_words(home)]
+    assert import_words(home, words, "hana").filed == 30
+    assert adapt.status(home).trigger.reviewed == 0
+
+
+def test_words_on_rejected_sources_make_no_training_due(small, model):
+    home, _ = small
+    for i in range(5):
+        id = made.judged(home, model, premise=f"p{i}", hypothesis="h", source=f"rejected {i}")
+        feedback(home, Word(judgement=id, label="refutes", reason="x"), "hana")
+        assert adapt.status(home).trigger.corrections == 1
+        feedback(home, Word(judgement=id, level="source", action="reject", reason="x"), "hana")
+        assert adapt.status(home).trigger.corrections == 0
+
+
+def test_an_export_brings_back_what_was_rejected(small, model):
+    home, _ = small
+    id = made.judged(home, model, premise="p", hypothesis="h", source="s")
+    feedback(home, Word(judgement=id, level="source", action="reject", reason="x"), "hana")
+    feedback(home, Word(judgement=id, level="claim", action="reject", reason="x"), "hana")
+    feedback(home, Word(judgement=id, level="claim", action="restore", reason="y"), "hana")
+    words = [json.dumps(w) for w in export_words(home) if w["level"] != "edge"]
+    assert [json.loads(w)["action"] for w in words] == ["reject", "restore"]
+    before = adapting.rejected(home.ledger)
+    assert import_words(home, words, "ken").filed == 2
+    assert adapting.rejected(home.ledger) == before
+
+
+def test_a_digest_that_only_begins_like_an_adapters_is_none(small):
+    home, first = small
+    assert adapters.adapter_folder(home, first.adapter)[1] == first.adapter
+    wrong = first.adapter[:-1] + ("0" if first.adapter[-1] != "0" else "1")
+    with pytest.raises(ShelfError, match="begins alike"):
+        adapters.adapter_folder(home, wrong)

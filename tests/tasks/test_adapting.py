@@ -13,6 +13,7 @@ from sekisho.tasks.adapting import (
     before,
     brier_of,
     check_rival,
+    check_standing,
     days_between,
     live_drop,
     proof_for,
@@ -90,3 +91,13 @@ def test_a_drop_is_seen_over_enough_answers_alone(scores, proved, rows, margin):
 def test_brier_of_one_answer():
     assert brier_of({"a": 1.0, "b": 0.0}, "a") == 0
     assert brier_of({"a": 1.0, "b": 0.0}, "b") == 2
+
+
+def test_what_the_house_took_back_waits_for_another_proof():
+    fallen = step(None, "a").model_copy(update={"step": "auto_rollback", "at": "2026-01-02", "why": "Brier"})
+    old, new = (proof("a", True).model_copy(update={"at": f"2026-01-0{d}"}) for d in (1, 3))
+    with pytest.raises(ConflictError, match="Brier"):
+        check_standing("a", old, [fallen])
+    check_standing("a", new, [fallen])
+    check_standing("b", old, [fallen])
+    check_standing("a", old, [fallen.model_copy(update={"step": "rollback"})])

@@ -42,10 +42,15 @@ def calibrations(ledger: Ledger, task: str, model: str, adapter: str | None) -> 
 
 def rejected(ledger: Ledger) -> set[tuple[str, str]]:
     """Level and subject of every source and claim that is rejected now."""
-    latest: dict[tuple[str, str], bool] = {}
+    return {(f.level, f.subject) for f in latest_words(ledger) if f.action == "reject"}
+
+
+def latest_words(ledger: Ledger) -> list[Feedback]:
+    """The latest word on every source and claim, in the order in which they were first spoken of."""
+    latest: dict[tuple[str, str], Feedback] = {}
     for feedback in _feedbacks(ledger):
-        latest[feedback.level, feedback.subject] = feedback.action == "reject"
-    return {subject for subject, is_out in latest.items() if is_out}
+        latest[feedback.level, feedback.subject] = feedback
+    return list(latest.values())
 
 
 def _feedbacks(ledger: Ledger) -> Iterator[Feedback]:

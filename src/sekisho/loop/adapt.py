@@ -23,7 +23,7 @@ from ..tasks.adapting import Limits, Trigger, trigger
 from .adapters import history, nli_folder
 from .making import making
 from .parts import Parts
-from .reviewed import Reviewed, learnable, reviewed
+from .reviewed import Reviewed, learnable
 
 
 class Adapter(Frozen):
@@ -60,20 +60,26 @@ def status(parts: Parts, now: str | None = None) -> Status:
     made = adapters_of(parts, base)
     seen = {i for m in made for i in m["reviewed"]}
     last = max((m["at"] for m in made), default=None)
-    found = reviewed(parts.ledger, base)
-    new = [r for r in found if r.word.id not in seen]
-    first = min((r.word.at for r in found), default=None)
+    known = learnable(parts.ledger, base)
+    heard = {d for m in made for d in m["words"]}
+    new = [r for r in known if r.word.id not in seen and _said(r) not in heard]
+    first = min((r.word.at for r in known), default=None)
     settings = parts.settings
     limits = Limits(
         corrections=settings.nli_corrections, rate=settings.nli_correction_rate, days=settings.nli_days
     )
-    known = learnable(parts.ledger, base)
     return Status(
         trigger=trigger(sum(r.wrong for r in new), len(new), last or first, now or utc_now(), limits),
         learnable=len(known),
         held_out=sum(is_held_out(r.group, adapter_recipe(parts).held_out) for r in known),
         adapters=tuple(str(m["name"]) for m in made),
     )
+
+
+def _said(one: Reviewed) -> str:
+    """A pair with what people say of it: the same word again is nothing new to learn."""
+    pair = pair_of(one)
+    return digest_json([pair.id, pair.label])
 
 
 def adapters_of(parts: Parts, base: str) -> list[dict[str, Any]]:
@@ -85,7 +91,7 @@ def adapters_of(parts: Parts, base: str) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             continue
         if _is_made(made) and made["base"] == base:
-            found.append({"premises": [], **made, "name": folder.name})
+            found.append({"premises": [], "words": [], **made, "name": folder.name})
     return sorted(found, key=lambda m: str(m["at"]))
 
 
@@ -187,6 +193,7 @@ def train(parts: Parts, due_only: bool = False, progress: Progress | None = None
         "rows": sorted(p.id for p in own),
         "premises": sorted({digest_text(p.premise) for p in own}),
         "reviewed": sorted(r.word.id for r in found),
+        "words": sorted(map(_said, found)),
     }
     run = parts.settings.home / "runs" / f"{recipe.name}-{digest_json(made)[7:19]}"
     try:
@@ -196,7 +203,8 @@ def train(parts: Parts, due_only: bool = False, progress: Progress | None = None
     except OSError as e:
         what = f"{e.filename or run}: {e.strerror or e}."
         raise TrainingError(
-            f"The training could not be written. {what}", "Free space; it goes on from its last checkpoint."
+            f"The training could not be written. {what}",
+            "Free space and train again; it goes on from its last checkpoint, if one was written.",
         ) from e
 
 

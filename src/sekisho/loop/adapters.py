@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from .. import metrics
 from ..core.adapting import Activation, Step
-from ..core.canonical import model_digest, new_id, utc_now
-from ..core.errors import ConflictError, InputError, NotFoundError
+from ..core.canonical import model_digest, new_id, short, utc_now
+from ..core.errors import ConflictError, InputError, NotFoundError, ShelfError
 from ..core.records import Proof
 from ..ledger import adapting, views
 from ..ledger.chain import Head
@@ -55,7 +55,12 @@ def adapter_folder(parts: Parts, name: str) -> tuple[Path, str]:
             ("body", "adapter"),
         )
     folder = parts.shelf.get("nli_adapters", name)
-    return folder, parts.shelf.digest_of("nli_adapters", folder)
+    digest = parts.shelf.digest_of("nli_adapters", folder)
+    if not digest.removeprefix("sha256:").startswith(name.removeprefix("sha256:")):
+        raise ShelfError(
+            f"No adapter has the digest {name}.", f"The one that begins alike is {short(digest, 64)}."
+        )
+    return folder, digest
 
 
 def history(parts: Parts, model: str) -> list[Activation]:
@@ -84,6 +89,7 @@ def load(parts: Parts, name: str, by: str = "operator", step: Step = "load") -> 
         if rules.active(past) == digest:
             raise ConflictError("This adapter serves already.", "Nothing to do.")
         proof = rules.proof_for(digest, proofs)
+        rules.check_standing(digest, proof, past)
         if step == "promote":
             rules.check_rival(proof, rules.active(past) or model)
         return digest, proof.id

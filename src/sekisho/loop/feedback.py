@@ -16,6 +16,7 @@ from ..core.canonical import json_lines, model_digest, new_id, utc_now
 from ..core.errors import ConflictError, DataError, InputError, NotFoundError, SekishoError
 from ..core.question import Frozen
 from ..core.records import Correction, Judgement
+from ..ledger.adapting import latest_words
 from .adapters import nli_folder, watch_live
 from .correct import correct, correction_of
 from .parts import Parts
@@ -220,7 +221,9 @@ def read_lines(path: Path) -> list[str]:
 
 
 def export_words(parts: Parts) -> Iterator[dict[str, Any]]:
-    """The latest word on every reviewed answer, with what was asked, what the machine had said, and by which model, adapter and calibration."""
+    """The latest word on every reviewed answer, with what was asked, what the machine had said, and by which model, adapter and calibration; and the latest one on
+    every source and claim.
+    """
     for one in reviewed(parts.ledger, model_digest(nli_folder(parts))):
         stamp = one.judgement.stamp
         yield {
@@ -239,6 +242,8 @@ def export_words(parts: Parts) -> Iterator[dict[str, Any]]:
             "calibration": stamp.calibration,
             "content": one.content,
         }
+    for said in latest_words(parts.ledger):
+        yield said.model_dump(include={"judgement", "level", "action", "reason", "by", "at"})
 
 
 def dump(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -252,15 +252,18 @@ class Nli:
 
     async def _follow(self) -> None:
         """Take up what other processes have done: a step of the command line, a rollback by the house itself, a new calibration."""
+        told: dict[Line, str] = {}
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             for line in list(self._lines.values()):
+                wrong = ""
                 try:
                     await asyncio.to_thread(line.take_up)
-                except SekishoError:
-                    _log.exception("the adapter that ought to serve cannot")
-                except Exception:  # the watch must outlive whatever a broken file does to it
-                    _log.exception("what ought to serve could not be looked up")
+                except Exception as e:  # the watch must outlive whatever a broken file does to it
+                    wrong = f"{type(e).__name__}: {e}"
+                if wrong and told.get(line) != wrong:  # once, not every second
+                    _log.error("What ought to serve as the NLI classifier cannot: %s", wrong)
+                told[line] = wrong
 
     async def close(self) -> None:
         """Stop following and reading."""

@@ -101,6 +101,16 @@ def proof_for(adapter: str, proofs: Iterable[Proof]) -> Proof:
     return own[-1]
 
 
+def check_standing(adapter: str, proof: Proof, history: Iterable[Activation]) -> None:
+    """Refuse an adapter that the house took back by itself after this proof. Raises ConflictError."""
+    for step in history:
+        if step.step == "auto_rollback" and step.previous == adapter and step.at >= proof.at:
+            raise ConflictError(
+                f"It was rolled back by the house after its proof: {step.why}.",
+                "Prove it again, with what was reviewed since.",
+            )
+
+
 def check_rival(proof: Proof, serving: str) -> None:
     """Refuse a proof that compared with another than what serves now. Raises ConflictError."""
     if proof.base != serving:
