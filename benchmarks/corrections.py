@@ -514,7 +514,7 @@ def main(arguments: list[str]) -> int:
         "promotions": lambda home: promotions(count or 1000),
         "histories": lambda home: histories(count or 200, home),
         "swap": lambda home: swap(home, count or 6),
-        "throughput": lambda home: throughput(home, count or 800),
+        "throughput": lambda home: throughput(home, count or 2000),
     }
     for each in [name] if name else list(runs):
         shared = "/dev/shm" if each == "histories" and Path("/dev/shm").is_dir() else None

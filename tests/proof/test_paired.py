@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from sekisho.core.errors import ProofError
-from sekisho.proof.paired import Judged, Terms, mcnemar, scores_of, verdict, versus
+from sekisho.proof.paired import Judged, Terms, least_difference, mcnemar, scores_of, verdict, versus
 
 
 @settings(max_examples=60, deadline=None)
@@ -50,7 +50,7 @@ def test_the_interval_holds_the_difference(seed, one, two):
     candidate = np.where(said == (labels + 1) % 3, said, labels)
     found = versus(rival, candidate, labels)
     assert found.low <= found.difference <= found.high
-    assert found.low <= found.least <= found.difference + 1e-9
+    assert found.least <= found.difference + 1e-9
     assert found.difference == pytest.approx((candidate == labels).mean() - (rival == labels).mean())
 
 
@@ -105,3 +105,21 @@ def test_all_looks_together_cost_no_more_than_alpha():
     levels = [Terms(alpha=0.05, look=k).level for k in range(1, 10_001)]
     assert levels == sorted(levels, reverse=True)
     assert 0.0499 < sum(levels) < 0.05
+
+
+def test_the_least_difference_is_not_kind_on_few_rows():
+    """Without a single loss in 30 rows, a loss of 5 points is still possible; by the bootstrap it would not be."""
+    assert least_difference(0, 0, 30, 0.05) == pytest.approx(-0.0827, abs=1e-4)
+    assert least_difference(0, 30, 30, 0.05) == -1.0
+    assert least_difference(97, 117, 1000, 0.05) == pytest.approx(
+        -0.02 - 1.645 * (214 / 1e6) ** 0.5, abs=1e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "gain", "loss"), [(30, 0.0, 0.06), (30, 0.05, 0.1), (60, 0.05, 0.1), (200, 0.05, 0.1)]
+)
+def test_what_loses_the_margin_passes_it_in_one_of_twenty(n, gain, loss):
+    draws = np.random.default_rng(3).multinomial(n, (gain, loss, 1 - gain - loss), size=2000)
+    passed = [least_difference(int(g), int(x), n, 0.05) >= -0.05 for g, x, _ in draws]
+    assert np.mean(passed) <= 0.06

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -49,7 +50,7 @@ class Versus:
     Attributes:
         gained, lost: rows only the candidate, or only the rival, has right.
         p_better, p_worse: exact one-sided McNemar p-values; p_two_sided: of "they differ" (McNemar 1947).
-        difference: accuracy gained; low, high: its 95 % bootstrap interval; least: its one-sided lower bound at 1 - alpha.
+        difference: accuracy gained; low, high: its 95 % bootstrap interval; least: its one-sided lower bound at 1 - alpha (`least_difference`).
     """
 
     n: int
@@ -99,8 +100,30 @@ def versus(
         n, [gained / n, lost / n, (n - gained - lost) / n], size=draws
     )
     drawn = (counts[:, 0] - counts[:, 1]) / n
-    low, high, least = (float(np.quantile(drawn, q)) for q in (0.025, 0.975, alpha))
+    low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975))
+    least = least_difference(gained, lost, n, alpha)
     return Versus(n, gained, lost, *mcnemar(gained, lost), (gained - lost) / n, low, high, least)
+
+
+def least_difference(gained: int, lost: int, n: int, alpha: float) -> float:
+    """One-sided lower bound at 1 - alpha of the difference of two paired shares, by the score test (Tango 1998, Statistics in Medicine 17, 891-908).
+
+    A bootstrap is too kind on few rows: of 30 without a loss it would say that nothing can be lost.
+    """
+    z = NormalDist().inv_cdf(1 - alpha)
+
+    def passed(d: float) -> float:
+        """How far the score at a difference `d` is above z; falls with d."""
+        b = (2 * n - gained + lost) * d - gained - lost
+        shared = (math.sqrt(max(0.0, b * b + 8 * n * lost * d * (1 - d))) - b) / (4 * n)
+        spread = max(n * (2 * shared + d * (1 - d)), 1e-12)
+        return (gained - lost - n * d) / math.sqrt(spread) - z
+
+    low, high = -1.0, (gained - lost) / n
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if passed(middle) > 0 else (low, middle)
+    return low
 
 
 def scores_of(probabilities: Floats, labels: Ints, names: Sequence[str]) -> dict[str, Any]:
