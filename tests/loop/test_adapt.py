@@ -285,3 +285,26 @@ def test_a_digest_that_only_begins_like_an_adapters_is_none(small):
     wrong = first.adapter[:-1] + ("0" if first.adapter[-1] != "0" else "1")
     with pytest.raises(ShelfError, match="begins alike"):
         adapters.adapter_folder(home, wrong)
+
+
+def test_a_word_taken_back_and_given_again_is_new_to_the_latest_training(small, model):
+    home, first = small
+    (word, *_) = export_words(home)
+    other = next(k for k in ("supports", "refutes", "neutral") if k != word["label"])
+    feedback(home, Word(judgement=word["judgement"], label=other, reason="x"), "hana")
+    assert adapt.status(home).trigger.reviewed == 1
+    assert adapt.train(home).adapter != first.adapter
+    assert adapt.status(home).trigger.reviewed == 0
+    feedback(home, Word(judgement=word["judgement"], label=word["label"], reason="x"), "hana")
+    assert adapt.status(home).trigger.reviewed == 1
+
+
+def test_repeated_pairs_prove_nothing_either(small, model):
+    home, first = small
+    recipe = home.settings.home.parent / "quick.toml"
+    recipe.write_text(recipe.read_text().replace("replay = 0.0", "replay = 1.0"))
+    again = adapt.train(home)
+    told = [json.loads((Path(a.folder) / "made.json").read_text()) for a in (first, again)]
+    assert told[0]["rows"] == told[1]["rows"]
+    assert set(told[0]["premises"]) < set(told[1]["premises"])
+    assert len(told[1]["premises"]) > len(told[0]["premises"]) + again.replayed // 2

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sekisho.core.canonical import model_digest
 from sekisho.core.errors import ConflictError, InputError, ShelfError
 from sekisho.core.nli_labels import KEYS
+from sekisho.ledger import adapting
 from sekisho.loop import adapters
 from sekisho.loop.feedback import Word, feedback
 
@@ -111,6 +112,28 @@ def test_a_drop_of_the_live_brier_score_takes_the_adapter_back(home, model):
     assert (last.step, last.adapter, last.by) == ("auto_rollback", None, "sekisho")
     assert "Brier" in last.why
     assert 15 < i < 25
+
+
+def test_the_latest_reviews_are_the_serving_adapters_with_the_last_word_on_each(home, model):
+    one, two = made.shelve(home, model, "one"), made.shelve(home, model, "two")
+    for adapter in (one, two):
+        made.proved(home, model, adapter, brier=2.0)
+    adapters.load(home, one)
+    early = made.judged(home, model, "supports", one, premise="early")
+    adapters.load(home, two)
+    other = made.judged(home, model, "supports", two, premise="other")
+    since = adapters.load(home, one).id
+    ids = [made.judged(home, model, "supports", one, premise=str(i)) for i in range(3)]
+    for id in (ids[0], early, ids[1], other, ids[2], ids[0]):
+        feedback(home, Word(judgement=id, label="refutes", reason="x"), "hana")
+
+    def found(most):
+        return [j.id for j, _ in adapting.latest_reviews(home.ledger, "nli", one, since, most)]
+
+    assert found(10) == [ids[1], ids[2], ids[0]]
+    assert found(2) == [ids[2], ids[0]]
+    ((_, word),) = adapting.latest_reviews(home.ledger, "nli", one, since, 1)
+    assert word.id == home.ledger.entries(kind="correction", newest_first=True, limit=1)[0].id
 
 
 def test_a_rollback_by_itself_goes_to_the_base_when_the_one_before_lost_its_proof(home, model):

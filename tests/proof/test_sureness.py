@@ -67,6 +67,14 @@ def test_the_reference_is_met():
         assert found["platt_after"][name] < found["before"][name]
 
 
+def test_a_temperature_at_its_bound_is_told():
+    sure = np.array([[50.0, 0.0], [0.0, 50.0]] * 5)
+    labels = np.array([0, 1] * 5)
+    assert calibrated(sure / 1e4, labels)["at_bound"]
+    assert calibrated(sure, 1 - labels)["at_bound"]
+    assert not calibrated(np.array([[1.0, 0.0]] * 10), np.array([0] * 7 + [1] * 3))["at_bound"]
+
+
 _WILD = st.floats(allow_nan=False, allow_infinity=False, width=64) | st.sampled_from(
     [0.0, -math.inf, 1e308, -1e308]
 )

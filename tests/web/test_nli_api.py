@@ -112,13 +112,21 @@ def test_what_is_wrong_with_a_pair_is_that_pairs_answer(served, opened):
         "no pair",
     ]
     before = opened.ledger.count("judgement")
-    found = asked(served, [good, *wrong, good])["results"]
+    found = asked(served, [good, *wrong, {**good, "id": "last"}])["results"]
     assert [("error" in r) for r in found] == [False, *[True] * len(wrong), False]
     assert [r["id"] for r in found[1:8]] == list("abcdefg")
     assert found[4]["error"]["error_type"] == "too_large"
     assert found[1]["error"]["loc"][-1] == "premise"
     assert found[0]["probabilities"] == found[-1]["probabilities"]
     assert opened.ledger.count("judgement") == before + 2
+
+
+def test_an_id_of_two_pairs_is_an_error_of_the_second(served):
+    pair = {"premise": "x", "hypothesis": "y"}
+    found = asked(served, [{**pair, "id": "a"}, {**pair, "id": "a"}, {**pair, "id": "b"}, pair])["results"]
+    assert ["error" in r for r in found] == [False, True, False, False]
+    assert found[1]["error"]["loc"] == ["body", "pairs", 1, "id"]
+    assert [r["id"] for r in found] == ["a", "a", "b", "3"]
 
 
 def test_a_long_premise_is_cut_and_the_answer_says_so(served):
@@ -212,6 +220,10 @@ def test_a_corrupt_adapter_is_refused_and_what_served_goes_on(tmp_path, model):
             threading.Event().wait(0.1)
         assert answer.status_code == 409
         assert client.get("/nli/adapter/status").json()["problem"]
+        assert (client.get("/healthz").status_code, client.get("/healthz").json()["status"]) == (
+            200,
+            "degraded",
+        )
         assert client.post("/nli/adapter/unload").status_code == 200
         assert [r["probabilities"] for r in asked(client, pairs())["results"]] == [
             r["probabilities"] for r in before

@@ -108,7 +108,11 @@ def _tell(call: Call, found: dict[str, Any]) -> None:
             "rows": found["all"]["n"],
             "classes": found["all"]["classes"],
             "fitted on": found["fitted_on"],
-            "temperature": f"{found['temperature']:.6f}",
+            "temperature": f"{found['temperature']:.6f}"
+            + (
+                ", at the bound of those tried: the rows are too few, too easy, or say nothing"
+                * found["at_bound"]
+            ),
             "Platt": f"a {platt['a']:.6f}, b {platt['b']:.6f}",
         }
     )

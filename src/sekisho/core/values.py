@@ -59,12 +59,15 @@ def host_port(item: str) -> tuple[str, int | None]:
     return host, int(port) if port else None
 
 
+def allow_list(text: str) -> frozenset[tuple[str, int | None]]:
+    """Hosts and ports of a text with commas between them. Raises ValueError."""
+    return frozenset(host_port(item) for item in text.split(",") if item.strip())
+
+
 def hosts(value: Any) -> str | None:
     """Hosts or host:port with commas between them, as written; None when it is empty."""
     given = optional(value)
-    for item in (given or "").split(","):
-        if item.strip():
-            host_port(item)
+    allow_list(given or "")
     return given
 
 

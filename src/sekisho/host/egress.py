@@ -15,7 +15,7 @@ import sys
 from collections import deque
 from typing import Any, ClassVar
 
-from ..core.values import host_port
+from ..core.values import allow_list
 
 _MOST = 1000
 """Blocked attempts that are remembered until somebody fetches them."""
@@ -41,7 +41,7 @@ def install(allowed: str = "") -> None:
     Raises:
         ValueError: what is no address.
     """
-    _State.allowed = frozenset(host_port(item) for item in allowed.split(",") if item.strip())
+    _State.allowed = allow_list(allowed)
     if not _State.installed:
         _State.installed = True
         sys.addaudithook(_hook)
@@ -62,7 +62,7 @@ def is_allowed(host: str, port: int | None) -> bool:
 
 def is_listed(host: str, port: int, allowed: str) -> bool:
     """Whether an address is this machine's own or on an allow-list that is given as text. Raises ValueError as `install`."""
-    return _is_among(host, port, frozenset(host_port(item) for item in allowed.split(",") if item.strip()))
+    return _is_among(host, port, allow_list(allowed))
 
 
 def _is_among(host: str, port: int | None, allowed: frozenset[tuple[str, int | None]]) -> bool:

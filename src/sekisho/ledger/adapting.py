@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from sekisho.core.adapting import Activation, Calibrated, Feedback
-from sekisho.core.records import Proof
+from sekisho.core.records import Correction, Judgement, Proof
 
 from . import rows
 from .store import Ledger
@@ -38,6 +38,28 @@ def calibrations(ledger: Ledger, task: str, model: str, adapter: str | None) -> 
     with ledger.snapshot() as db:
         found = [cast(Calibrated, r) for r in _in(db, "calibrated", task)]
     return [c for c in found if (c.model, c.adapter) == (model, adapter)]
+
+
+_REVIEWS = """SELECT word.id, answer.id FROM entries AS word JOIN entries AS answer ON answer.id = word.judgement
+    WHERE word.kind = 'correction' AND word.task = ?1 AND word.seq > ?3 AND answer.seq > ?3
+    AND json_extract(answer.body, '$.stamp.adapter_digest') = ?2
+    AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.judgement = word.judgement AND later.kind = 'correction' AND later.seq > word.seq)
+    ORDER BY word.seq DESC LIMIT ?4"""
+
+
+def latest_reviews(
+    ledger: Ledger, task: str, adapter: str, since: str, most: int
+) -> list[tuple[Judgement, Correction]]:
+    """The last answers of an adapter on which people spoke, each with the latest word on it, oldest word first.
+
+    Args:
+        since: id of the entry after which answers and words count.
+    """
+    with ledger.snapshot() as db:
+        start = rows.get(db, since)
+        found = db.execute(_REVIEWS, (task, adapter, start.seq if start else 0, most)).fetchall()
+        pairs = [(rows.get(db, answer), rows.get(db, word)) for word, answer in reversed(found)]
+    return [(cast(Judgement, a.record), cast(Correction, w.record)) for a, w in pairs if a and w]
 
 
 def rejected(ledger: Ledger) -> set[tuple[str, str]]:

@@ -61,7 +61,7 @@ def status(parts: Parts, now: str | None = None) -> Status:
     seen = {i for m in made for i in m["reviewed"]}
     last = max((m["at"] for m in made), default=None)
     known = learnable(parts.ledger, base)
-    heard = {d for m in made for d in m["words"]}
+    heard = set(made[-1]["words"]) if made else set()
     new = [r for r in known if r.word.id not in seen and _said(r) not in heard]
     first = min((r.word.at for r in known), default=None)
     settings = parts.settings
@@ -77,7 +77,7 @@ def status(parts: Parts, now: str | None = None) -> Status:
 
 
 def _said(one: Reviewed) -> str:
-    """A pair with what people say of it: the same word again is nothing new to learn."""
+    """A pair with what people say of it: what the latest training heard of it is nothing new to learn."""
     pair = pair_of(one)
     return digest_json([pair.id, pair.label])
 
@@ -191,7 +191,7 @@ def train(parts: Parts, due_only: bool = False, progress: Progress | None = None
         "recipe": recipe.model_dump(mode="json"),
         "data": pairs_digest([*own, *replay]),
         "rows": sorted(p.id for p in own),
-        "premises": sorted({digest_text(p.premise) for p in own}),
+        "premises": sorted({digest_text(p.premise) for p in [*own, *replay]}),
         "reviewed": sorted(r.word.id for r in found),
         "words": sorted(map(_said, found)),
     }

@@ -83,7 +83,7 @@ def held_out(parts: Parts, model: str) -> list[Pair]:
 
 
 def _taught(parts: Parts, model: str) -> tuple[set[str], set[str]]:
-    """Ids of the reviewed rows that any adapter on the shelf was taught, and digests of their premises."""
+    """Ids of the reviewed rows that any adapter on the shelf was taught, and digests of the premises of all its rows."""
     made = adapters_of(parts, model)
     return {i for m in made for i in m["rows"]}, {d for m in made for d in m["premises"]}
 

@@ -21,7 +21,7 @@ from ..ledger.chain import Head
 from ..serve.nli_files import check_adapter, labels_of
 from ..tasks import adapting as rules
 from .parts import Parts
-from .reviewed import TASK, reviewed
+from .reviewed import TASK
 
 _DIGEST = re.compile(r"(sha256:)?[0-9a-f]{4,64}")
 
@@ -183,16 +183,12 @@ def watch_live(parts: Parts, model: str) -> Activation | None:
     adapter = rules.active(past)
     if adapter is None:
         return None
-    since = next(a.at for a in reversed(past) if a.adapter == adapter)
-    own = [
-        r
-        for r in reviewed(parts.ledger, model)
-        if r.judgement.stamp.adapter_digest == adapter and r.judgement.at >= since
-    ]
+    since = next(a.id for a in reversed(past) if a.adapter == adapter)
     proof = views.latest_proof(parts.ledger, adapter)
     if proof is None:
         return None
-    scores = [rules.brier_of(r.judgement.probabilities, r.word.label) for r in own]
+    own = adapting.latest_reviews(parts.ledger, TASK, adapter, since, parts.settings.nli_live_rows)
+    scores = [rules.brier_of(judgement.probabilities, word.label) for judgement, word in own]
     settings, proved = parts.settings, float(proof.measures["target"]["candidate"]["brier"])
     worse = rules.live_drop(scores, proved, settings.nli_live_rows, settings.nli_live_margin)
     if worse is None:

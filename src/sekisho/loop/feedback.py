@@ -90,20 +90,23 @@ def _file(parts: Parts, records: Sequence[Correction | Feedback]) -> None:
     parts.ledger.append(records)
     corrections = sum(isinstance(r, Correction) for r in records)
     metrics.CORRECTIONS.labels(TASK).inc(corrections)
-    if corrections:
-        _watch(parts)
+    _watch(parts, [r for r in records if isinstance(r, Correction)])
 
 
-def _watch(parts: Parts) -> None:
-    with suppress(NotFoundError):  # the model that answered is not set here any more
-        watch_live(parts, model_digest(nli_folder(parts)))
+def _watch(parts: Parts, filed: Sequence[Correction]) -> None:
+    """Look at the adapters whose answers were spoken of. The base needs no watch, and the model need not be read for it."""
+    entries = [parts.ledger.get(c.judgement) for c in filed]
+    stamps = [cast(Judgement, e.record).stamp for e in entries if e is not None]
+    for model in {s.model_digest for s in stamps if s.adapter_digest is not None}:
+        with suppress(NotFoundError):  # the model that answered is not set here any more
+            watch_live(parts, model)
 
 
 def corrected(parts: Parts, judgement: str, label: str, reason: str, by: str) -> Correction:
     """File a correction of any task, and look whether a serving adapter still keeps what was proved. Raises as `correct`."""
     filed = correct(parts.ledger, judgement, label, reason, by)
     if filed.task == TASK:
-        _watch(parts)
+        _watch(parts, [filed])
     return filed
 
 

@@ -146,6 +146,11 @@ class Nli:
         self._opening = asyncio.Lock()
         self._watch: asyncio.Task[None] | None = None
 
+    @property
+    def problem(self) -> str | None:
+        """Why an open classifier cannot answer; None when all can, or none has been asked yet."""
+        return next((line.problem for line in self._lines.values() if line.problem), None)
+
     async def line(self, which: Which = "fast") -> Line:
         """The open line of a model.
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..core.errors import NotFoundError, ToolError
-from ..core.values import host_port
+from ..core.values import allow_list, host_port
 from ..host import watch as room
 from .attend import note
 from .parts import Parts
@@ -66,6 +66,4 @@ class Watch:
 
 def _is_listed(address: str, listed: str) -> bool:
     host, port = host_port(address)
-    return any(
-        host == h and p in (None, port) for h, p in map(host_port, filter(str.strip, listed.split(",")))
-    )
+    return any(host == h and p in (None, port) for h, p in allow_list(listed))

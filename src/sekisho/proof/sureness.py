@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.errors import ProofError
-from .calibration import fit_temperature
+from .calibration import HIGHEST, LOWEST, fit_temperature
 from .probabilities import BINS, Floats, Ints, brier, ece, log_softmax, nll, reliability
 
 Method = Literal["none", "temperature", "platt"]
@@ -231,7 +231,7 @@ def calibrated(logits: Floats, labels: Ints, fit_rows: int | None = None) -> dic
         fit_rows: fit on so many first rows and measure the gain on the rest; None fits and measures on all rows, which flatters.
 
     Returns:
-        all: `measured` of every row as it is; temperature, platt: what was fitted; before, temperature_after, platt_after: `measured` of
+        all: `measured` of every row as it is; temperature, platt: what was fitted; at_bound: whether a better temperature lies beyond those that are tried; before, temperature_after, platt_after: `measured` of
         the rows that were not fitted on (of all rows when `fit_rows` is None).
 
     Raises:
@@ -252,6 +252,7 @@ def calibrated(logits: Floats, labels: Ints, fit_rows: int | None = None) -> dic
         "all": measured(np.exp(log_softmax(logits)), labels),
         "fitted_on": count,
         "temperature": temperature,
+        "at_bound": temperature in (LOWEST, HIGHEST),
         "platt": {"a": platt.a, "b": platt.b},
         "before": measured(plain, truth),
         "temperature_after": measured(np.exp(log_softmax(shown, temperature)), truth),

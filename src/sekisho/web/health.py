@@ -23,7 +23,7 @@ _SECONDS = 3.0
 @router.get(
     "/healthz",
     summary="Would the server answer?",
-    description="200 when engine and ledger answer, 503 when not, and for half a minute after nothing could be written into the ledger. `degraded` means that it serves, but could not take up a promotion, or writes much more slowly than after its start; "
+    description="200 when engine and ledger answer, 503 when not, and for half a minute after nothing could be written into the ledger. `degraded` means that it serves, but could not take up a promotion or an NLI adapter, or writes much more slowly than after its start; "
     "`problem` says why. Needs no token.",
     responses={
         200: {"model": Health, "description": "It answers."},
@@ -38,7 +38,7 @@ async def healthz(request: Request) -> Response:
     engine, ledger = await _engine(desk), await _ledger(desk)
     up = engine and "problem" not in ledger
     metrics.READY.set(up)
-    problem = desk.watch.problem or getattr(serving.engine, "problem", None)
+    problem = desk.watch.problem or getattr(serving.engine, "problem", None) or desk.nli.problem
     status = "down" if not up else "degraded" if problem else "ok"
     health = {
         "status": status,

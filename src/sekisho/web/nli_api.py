@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -86,7 +87,24 @@ def _pairs(body: dict[str, Any], most: int) -> tuple[list[tuple[str, Claim | Sek
         raise InputError("`pairs` is not a list with a pair in it.", "Send 1 or more.", ("body", "pairs"))
     if len(pairs) > most:
         raise TooLargeError(f"{len(pairs)} pairs are more than {most}.", "Split the request.")
-    return [_pair(pair, i) for i, pair in enumerate(pairs)], which
+    return _once([_pair(pair, i) for i, pair in enumerate(pairs)]), which
+
+
+def _once(
+    pairs: Sequence[tuple[str, Claim | SekishoError]],
+) -> list[tuple[str, Claim | SekishoError]]:
+    """An id that a pair before has taken is its error: nobody could tell the two answers apart."""
+    seen: set[str] = set()
+    found: list[tuple[str, Claim | SekishoError]] = []
+    for place, (id, claim) in enumerate(pairs):
+        taken = InputError(
+            f"The id {id[:80]!r} is another pair's.",
+            "Give each pair its own, or none.",
+            ("body", "pairs", place, "id"),
+        )
+        found.append((id, taken if id in seen else claim))
+        seen.add(id)
+    return found
 
 
 def _pair(value: Any, place: int) -> tuple[str, Claim | SekishoError]:

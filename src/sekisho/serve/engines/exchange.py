@@ -1,6 +1,6 @@
 """Exchanges with the llama.cpp child: JSON over kept connections, and nothing else of HTTP.
 
-A decision is two of them, a text is one whose answer comes in pieces. A client for all of HTTP takes about a millisecond of this process for an exchange and a
+A decision is one of them, or two when its state spells a control token; a text is two, and the answer of the second comes in pieces. A client for all of HTTP takes about a millisecond of this process for an exchange and a
 third of one for a piece, which is a good part of what a gateway costs.
 """
 
