@@ -37,6 +37,7 @@ import uvicorn
 from rich.console import Console
 from rich.table import Table
 
+from sekisho.core.garbage import settle
 from sekisho.core.gate_prompt import gate_state
 from sekisho.core.question import gate_question
 from sekisho.core.settings import load
@@ -46,7 +47,7 @@ from sekisho.serve.engines.supervisor import Supervisor
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import KEPT, Rules
 from sekisho.tasks.disguise import disguises
-from sekisho.web.app import bind, create_app, settle
+from sekisho.web.app import bind, create_app
 from sekisho.web.connections import Crowd, configured
 from sekisho.weights.decision import DecisionMeta
 from sekisho.weights.gguf import export_gguf

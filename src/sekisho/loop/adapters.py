@@ -69,10 +69,13 @@ def history(parts: Parts, model: str) -> list[Activation]:
         return adapting.history(db, TASK, model)
 
 
-def load(parts: Parts, name: str, by: str = "operator", step: Step = "load") -> Activation:
+def load(
+    parts: Parts, name: str, by: str = "operator", step: Step = "load", model: str | None = None
+) -> Activation:
     """Let a proved adapter answer from now on.
 
     Args:
+        model: digest of the base that serves, if it is known; else it is computed from the files.
         step: `load`, or `promote`, which also asks that its proof compared it with what serves now.
 
     Raises:
@@ -81,7 +84,7 @@ def load(parts: Parts, name: str, by: str = "operator", step: Step = "load") -> 
     """
     _check_duties(parts, by)
     base = nli_folder(parts)
-    model = model_digest(base)
+    model = model or model_digest(base)
     folder, digest = adapter_folder(parts, name)
     check_adapter(folder, model, labels_of(base)[0])
 
@@ -97,9 +100,9 @@ def load(parts: Parts, name: str, by: str = "operator", step: Step = "load") -> 
     return _act(parts, model, step, by, decide)
 
 
-def unload(parts: Parts, by: str = "operator") -> Activation:
-    """Let the base alone answer. Raises ConflictError when it does already."""
-    model = model_digest(nli_folder(parts))
+def unload(parts: Parts, by: str = "operator", model: str | None = None) -> Activation:
+    """Let the base alone answer; `model` as in `load`. Raises ConflictError when it does already."""
+    model = model or model_digest(nli_folder(parts))
 
     def decide(past: list[Activation], proofs: list[Proof]) -> tuple[str | None, str | None]:
         if rules.active(past) is None:
@@ -110,17 +113,23 @@ def unload(parts: Parts, by: str = "operator") -> Activation:
 
 
 def rollback(
-    parts: Parts, by: str = "operator", step: Step = "rollback", why: str = "", only: str | None = None
+    parts: Parts,
+    by: str = "operator",
+    step: Step = "rollback",
+    why: str = "",
+    only: str | None = None,
+    model: str | None = None,
 ) -> Activation:
     """Let answer what answered when the present adapter first came into force.
 
     Args:
+        model: as in `load`.
         only: roll back only while this adapter serves.
 
     Raises:
         ConflictError: the base serves and has nothing before it; what served before has lost its proof since; `only` serves no longer.
     """
-    model = model_digest(nli_folder(parts))
+    model = model or model_digest(nli_folder(parts))
 
     def decide(past: list[Activation], proofs: list[Proof]) -> tuple[str | None, str | None]:
         if only is not None and rules.active(past) != only:
@@ -195,6 +204,6 @@ def watch_live(parts: Parts, model: str) -> Activation | None:
         return None
     why = f"Brier {worse:.3f} over the last {settings.nli_live_rows} reviewed answers, {proved:.3f} in its proof"
     try:
-        return rollback(parts, "sekisho", "auto_rollback", why, only=adapter)
+        return rollback(parts, "sekisho", "auto_rollback", why, only=adapter, model=model)
     except ConflictError:
         return None

@@ -15,6 +15,7 @@ from .. import metrics
 from ..core.adapting import Activation, Calibrated
 from ..core.canonical import new_id, utc_now
 from ..core.errors import ConflictError, InputError, NotFoundError, SekishoError, ShelfError
+from ..core.garbage import settle
 from ..core.nli_labels import KEYS, house_row
 from ..core.records import Judgement, Stamp
 from ..ledger import adapting
@@ -97,8 +98,11 @@ class Line:
         with suppress(ShelfError):  # `problem` says it, and the way back over HTTP stays open
             self.take_up()
 
-    def take_up(self) -> bool:
+    def take_up(self, ready: Any = None) -> bool:
         """Let the ledger's latest step come true; return whether anything changed.
+
+        Args:
+            ready: a variant that was laid just now, should it be what is wanted.
 
         Raises:
             ShelfError: the adapter that ought to serve is damaged. Until it is mended or rolled back, nothing is answered.
@@ -116,7 +120,8 @@ class Line:
                 self.activation = past[-1].id if past else None
                 return False
             try:
-                variant = now.variant if now.variant.adapter == wanted else self._variant(wanted)
+                laid = next((v for v in (now.variant, ready) if v and v.adapter == wanted), None)
+                variant = laid or self._variant(wanted)
             except SekishoError as e:
                 self.problem = str(e)
                 raise
@@ -130,11 +135,9 @@ class Line:
         folder, digest = adapters.adapter_folder(self._parts, wanted)
         return self.reader.over(folder, digest)
 
-    def try_on(self, name: str) -> str:
-        """Load an adapter without letting it answer, so that a damaged one is known before anything is written. Returns its digest."""
-        folder, digest = adapters.adapter_folder(self._parts, name)
-        self.reader.over(folder, digest)
-        return digest
+    def try_on(self, name: str) -> Any:
+        """Load an adapter without letting it answer, so that a damaged one is known before anything is written."""
+        return self.reader.over(*adapters.adapter_folder(self._parts, name))
 
 
 class Nli:
@@ -160,6 +163,7 @@ class Nli:
         async with self._opening:
             if which not in self._lines:
                 self._lines[which] = await asyncio.to_thread(Line, self._parts, which)
+                settle()
             if self._watch is None:
                 self._watch = asyncio.create_task(self._follow())
             return self._lines[which]
@@ -225,14 +229,17 @@ class Nli:
         Raises:
             InputError, ShelfError, ConflictError: as `adapters.load`; what served goes on serving then.
         """
-        line = await self.line()
+        return await asyncio.to_thread(self._swapped, await self.line(), step, name, by)
+
+    def _swapped(self, line: Line, step: str, name: str | None, by: str) -> Activation:
+        ready, model = None, line.reader.digest
         if step == "load":
-            digest = await asyncio.to_thread(line.try_on, str(name))
-            done = await asyncio.to_thread(adapters.load, self._parts, digest, by)
+            ready = line.try_on(str(name))
+            done = adapters.load(self._parts, ready.adapter, by, model=model)
         else:
             verb = adapters.unload if step == "unload" else adapters.rollback
-            done = await asyncio.to_thread(verb, self._parts, by)
-        await asyncio.to_thread(line.take_up)
+            done = verb(self._parts, by, model=model)
+        line.take_up(ready)
         return done
 
     async def status(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from peft import PeftModel  # here, as it takes a second, which must not fall on the first swap
 from torch import nn
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -20,7 +21,7 @@ from ..core.canonical import model_digest
 from ..core.errors import InputError, SekishoError, ShelfError, TooLargeError
 from .nli_files import check_adapter, labels_of
 
-STEP = 16
+STEP = 8
 """Rows are padded to a multiple of this many tokens, by their own length alone."""
 DECIMALS = 6
 """Logits are rounded to so many decimals. What another batch would make of float64 lies near the fifteenth, so it changes no bit of an answer."""
@@ -129,8 +130,6 @@ class Classifier:
             ShelfError: the files are no adapter, are damaged, or are of another base or label map.
         """
         check_adapter(folder, self.digest, self.columns)
-        from peft import PeftModel
-
         try:
             laid = PeftModel.from_pretrained(
                 self._twin(), str(folder), adapter_name="served", is_trainable=False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 import socket
@@ -17,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from ..core.errors import ConflictError, SekishoError
+from ..core.garbage import settle
 from ..core.settings import Settings
 from ..loop.attend import attend, seal_egress
 from ..loop.escalations import sweep
@@ -203,12 +203,6 @@ class _Server(uvicorn.Server):
         settle()
         if self.started:
             self._ready()
-
-
-def settle() -> None:
-    """Tell the garbage collector that what is there by now will stay; it would look through all of it for every few hundred new objects."""
-    gc.collect()
-    gc.freeze()
 
 
 def bind(host: str, port: int) -> socket.socket:
