@@ -17,10 +17,8 @@ from ...core.errors import EngineError
 from ..vocabulary import Vocabulary, Writing
 from .bodies import LARGEST_SEED
 
-LENGTH = 64
-"""Tokens of a stretch: little enough to write again, long enough that a new request costs nothing beside it."""
-_MARGIN = 8
-"""Tokens asked for beyond that, so that a character which straddles the border is finished; the first whole one ends the stretch."""
+LENGTH = 16
+"""Most tokens of a stretch: little enough to write again, long enough that a new request costs little beside it. A character that straddles its end is left to the next one."""
 
 Events = Callable[[list[int], int, int], AsyncGenerator[dict[str, Any]]]
 """From a prompt, a number of tokens and a seed to the events of a completion."""
@@ -50,7 +48,7 @@ class Stretch:
                 return False
             self.tokens += hidden
         self.tokens += named
-        return len(self.tokens) < LENGTH
+        return True
 
 
 async def stretches(
@@ -76,7 +74,7 @@ async def stretches(
     while True:
         stretch, room = Stretch(vocabulary), limit - len(ids)
         if room > 0:
-            source = events([*prompt, *ids], min(room, LENGTH + _MARGIN), seed_at(seed, len(ids)))
+            source = events([*prompt, *ids], min(room, LENGTH), seed_at(seed, len(ids)))
             async with aclosing(source) as stream:
                 async for event in stream:
                     if not stretch.take(event):
