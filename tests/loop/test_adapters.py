@@ -15,6 +15,7 @@ from sekisho.core.nli_labels import KEYS
 from sekisho.ledger import adapting
 from sekisho.loop import adapters
 from sekisho.loop.feedback import Word, feedback
+from sekisho.tasks import adapting as rules
 
 from . import nli_house as made
 from . import nli_makers as makers
@@ -134,6 +135,46 @@ def test_the_latest_reviews_are_the_serving_adapters_with_the_last_word_on_each(
     assert found(2) == [ids[2], ids[0]]
     ((_, word),) = adapting.latest_reviews(home.ledger, "nli", one, since, 1)
     assert word.id == home.ledger.entries(kind="correction", newest_first=True, limit=1)[0].id
+
+
+def test_no_rollback_brings_back_what_the_house_took_back(home, model):
+    one, two = made.shelve(home, model, "one"), made.shelve(home, model, "two")
+    made.proved(home, model, one)
+    made.proved(home, model, two)
+    adapters.load(home, one)
+    adapters.load(home, two)
+    assert adapters.rollback(home).adapter == one
+    assert adapters.rollback(home, step="auto_rollback", only=one).adapter is None
+    adapters.load(home, two)
+    steps = adapters.history(home, model_digest(model))
+    assert rules.before(steps) == one
+    with pytest.raises(ConflictError, match="rolled back by the house"):
+        adapters.rollback(home)
+    assert adapters.history(home, model_digest(model)) == steps
+    assert adapters.rollback(home, step="auto_rollback", only=two).adapter is None
+
+
+def test_a_rollback_to_a_damaged_adapter_is_refused_and_one_by_itself_goes_to_the_base(home, model):
+    one, two = made.shelve(home, model, "one"), made.shelve(home, model, "two")
+    made.proved(home, model, one)
+    made.proved(home, model, two)
+    adapters.load(home, one)
+    adapters.load(home, two)
+    (home.shelf.get("nli_adapters", one) / "more").write_text("x")
+    with pytest.raises(ShelfError):
+        adapters.rollback(home)
+    assert serving(home, model) == two
+    assert adapters.rollback(home, step="auto_rollback", only=two).adapter is None
+
+
+def test_a_pair_that_was_asked_often_is_one_review(home, model):
+    one = made.shelve(home, model, "one")
+    made.proved(home, model, one, brier=0.0)
+    adapters.load(home, one)
+    for _ in range(30):
+        id = made.judged(home, model, "supports", one, premise="the same")
+        feedback(home, Word(judgement=id, label="refutes", reason="x"), "hana")
+    assert serving(home, model) == one
 
 
 def test_a_rollback_by_itself_goes_to_the_base_when_the_one_before_lost_its_proof(home, model):

@@ -4,10 +4,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from sekisho.core.errors import ProofError
-from sekisho.proof.paired import Judged, Terms, least_difference, mcnemar, scores_of, verdict, versus
+from sekisho.proof.paired import (
+    Judged,
+    Terms,
+    least_difference,
+    mcnemar,
+    p_values,
+    scores_of,
+    tail,
+    verdict,
+    versus,
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -21,6 +31,51 @@ def test_mcnemar_is_exact(gained, lost):
     assert better == pytest.approx(binomtest(gained, n, alternative="greater").pvalue)
     assert worse == pytest.approx(binomtest(lost, n, alternative="greater").pvalue)
     assert differ == pytest.approx(binomtest(gained, n).pvalue)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 3000), st.integers(1, 3000), st.floats(0.5, 0.999))
+def test_an_unfair_coin_too(k, n, chance):
+    assert tail(k, n, chance) == pytest.approx(binom.sf(k - 1, n, chance), rel=1e-6, abs=1e-12)
+
+
+def test_rows_chosen_by_what_the_rival_had_wrong_prove_nothing_by_that():
+    """Both are right in 90 % of the traffic, independently; people file every error of the rival and look at 30 % of what it had right."""
+    rng, fair, weighed, trials = np.random.default_rng(3), 0, 0, 1000
+    for _ in range(trials):
+        rival, candidate = rng.random((2, 600)) < 0.9
+        seen = ~rival | (rng.random(600) < 0.3)
+        found = versus((~rival[seen]).astype(int), (~candidate[seen]).astype(int), np.zeros(seen.sum(), int))
+        fair += max(p_values(found, Terms())) <= 0.05
+        weighed += max(p_values(found, Terms(looked_at=0.3))) <= 0.05
+    assert fair / trials > 0.5
+    assert weighed / trials <= 0.05
+
+
+def test_rows_of_one_document_are_no_more_than_one():
+    """Ten documents of twelve rows, in each of which one of the two has all right: a coin for each."""
+    rng, rows_alone, both, trials = np.random.default_rng(4), 0, 0, 1000
+    groups = [str(i // 12) for i in range(120)]
+    for _ in range(trials):
+        better = np.repeat(rng.random(10) < 0.5, 12)
+        found = versus(better.astype(int), (~better).astype(int), np.zeros(120, int), groups=groups)
+        p, by_document = p_values(found, Terms())
+        rows_alone += p <= 0.03
+        both += max(p, by_document) <= 0.03
+    assert rows_alone / trials > 0.1
+    assert both / trials <= 0.03
+
+
+def test_without_right_answers_looked_at_nothing_is_shown():
+    labels, rival = np.zeros(200, int), np.ones(200, int)
+    found = versus(rival, labels, labels)
+    for rule in ("better", "not_worse"):
+        assert verdict(found, 1.0, versus(labels, labels, labels), Terms(rule=rule))[0]
+    one_lost = versus(np.r_[0, rival[1:]], np.r_[1, labels[1:]], labels)
+    for rule in ("better", "not_worse"):
+        passed, why = verdict(one_lost, 1.0, versus(labels, labels, labels), Terms(rule=rule, looked_at=0.0))
+        assert not passed
+        assert any("0% of the right answers" in w for w in why)
 
 
 def test_a_candidate_that_is_no_better_is_seldom_promoted():

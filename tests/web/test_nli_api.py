@@ -230,6 +230,26 @@ def test_a_corrupt_adapter_is_refused_and_what_served_goes_on(tmp_path, model):
         ]
 
 
+def test_an_adapter_that_cannot_be_read_stops_the_answers_and_is_told(served, opened, adapter, monkeypatch):
+    adapters.load(opened, adapter)  # another process
+    whole = type(opened.shelf).digest_of
+
+    def full(*_):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(type(opened.shelf), "digest_of", full)
+    for _ in range(50):
+        answer = served.post("/nli", json={"pairs": pairs()})
+        if answer.status_code == 409:
+            break
+        threading.Event().wait(0.1)
+    assert answer.status_code == 409
+    assert "Too many open files" in served.get("/nli/adapter/status").json()["problem"]
+    monkeypatch.setattr(type(opened.shelf), "digest_of", whole)
+    assert served.post("/nli/adapter/unload").status_code == 200
+    assert served.post("/nli", json={"pairs": pairs()}).status_code == 200
+
+
 def test_swaps_under_clients_never_mix_answers(served, adapter):
     some = pairs(20, seed=8)
     base = [r["probabilities"] for r in asked(served, some)["results"]]

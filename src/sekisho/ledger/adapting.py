@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from typing import cast
@@ -36,7 +37,12 @@ def proofs_of(ledger: Ledger, task: str) -> list[Proof]:
 def calibrations(ledger: Ledger, task: str, model: str, adapter: str | None) -> list[Calibrated]:
     """Every calibration of a model under an adapter, oldest first; the last one is in force."""
     with ledger.snapshot() as db:
-        found = [cast(Calibrated, r) for r in _in(db, "calibrated", task)]
+        return calibrations_in(db, task, model, adapter)
+
+
+def calibrations_in(db: sqlite3.Connection, task: str, model: str, adapter: str | None) -> list[Calibrated]:
+    """As `calibrations`, also of this very transaction."""
+    found = [cast(Calibrated, r) for r in _in(db, "calibrated", task)]
     return [c for c in found if (c.model, c.adapter) == (model, adapter)]
 
 
@@ -44,22 +50,37 @@ _REVIEWS = """SELECT word.id, answer.id FROM entries AS word JOIN entries AS ans
     WHERE word.kind = 'correction' AND word.task = ?1 AND word.seq > ?3 AND answer.seq > ?3
     AND json_extract(answer.body, '$.stamp.adapter_digest') = ?2
     AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.judgement = word.judgement AND later.kind = 'correction' AND later.seq > word.seq)
-    ORDER BY word.seq DESC LIMIT ?4"""
+    ORDER BY word.seq DESC"""
 
 
 def latest_reviews(
     ledger: Ledger, task: str, adapter: str, since: str, most: int
 ) -> list[tuple[Judgement, Correction]]:
-    """The last answers of an adapter on which people spoke, each with the latest word on it, oldest word first.
+    """The last answers of an adapter on which people spoke, each with the latest word on it, oldest word first. What was asked several times counts once.
 
     Args:
         since: id of the entry after which answers and words count.
     """
+    found: dict[str, tuple[Judgement, Correction]] = {}
     with ledger.snapshot() as db:
         start = rows.get(db, since)
-        found = db.execute(_REVIEWS, (task, adapter, start.seq if start else 0, most)).fetchall()
-        pairs = [(rows.get(db, answer), rows.get(db, word)) for word, answer in reversed(found)]
-    return [(cast(Judgement, a.record), cast(Correction, w.record)) for a, w in pairs if a and w]
+        for spoken, answered in db.execute(_REVIEWS, (task, adapter, start.seq if start else 0)):
+            word, answer = rows.get(db, spoken), rows.get(db, answered)
+            if word is not None and answer is not None:
+                pair = (cast(Judgement, answer.record), cast(Correction, word.record))
+                found.setdefault(_asked(db, pair[0]), pair)
+            if len(found) == most:
+                break
+    return list(reversed(found.values()))
+
+
+def _asked(db: sqlite3.Connection, answer: Judgement) -> str:
+    """The pair of an answer as text; an answer whose content was erased is like no other."""
+    row = db.execute("SELECT body FROM contents WHERE digest = ?", (answer.content or "",)).fetchone()
+    if row is None:
+        return answer.id
+    content = json.loads(row[0])
+    return json.dumps([content.get("premise"), content.get("hypothesis")])
 
 
 def rejected(ledger: Ledger) -> set[tuple[str, str]]:

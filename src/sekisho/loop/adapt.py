@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_after, utc_now
 from ..core.disk import write_whole
 from ..core.errors import ConflictError, DataError, ShelfError, TrainingError
 from ..core.gate_prompt import lang_of
@@ -23,7 +24,9 @@ from ..tasks.adapting import Limits, Trigger, trigger
 from .adapters import history, nli_folder
 from .making import making
 from .parts import Parts
-from .reviewed import Reviewed, learnable
+from .reviewed import Reviewed, learnable, plain
+
+_WHOLE = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 class Adapter(Frozen):
@@ -97,11 +100,14 @@ def adapters_of(parts: Parts, base: str) -> list[dict[str, Any]]:
 
 def _is_made(made: Any) -> bool:
     """Whether a `made.json` says what this house writes there; a folder without it was not made here, or is damaged."""
-    return (
-        isinstance(made, dict)
-        and all(isinstance(made.get(k), str) for k in ("base", "at"))
-        and all(isinstance(made.get(k), list) for k in ("rows", "reviewed"))
-    )
+    if not isinstance(made, dict) or not all(isinstance(made.get(k), str) for k in ("base", "at")):
+        return False
+    lists = [made.get("rows"), made.get("reviewed"), made.get("premises", []), made.get("words", [])]
+    try:
+        utc_after(made["at"], 0)
+    except (ValueError, OverflowError):
+        return False
+    return all(isinstance(x, list) and all(isinstance(i, str) for i in x) for x in lists)
 
 
 def newest(parts: Parts) -> str:
@@ -138,9 +144,9 @@ def split_reviewed(found: Sequence[Reviewed], share: float) -> tuple[list[Pair],
     """
     pairs = [(pair_of(r), is_held_out(r.group, share)) for r in found]
     held = [p for p, out in pairs if out]
-    texts = {t for p in held for t in (p.premise, p.hypothesis)}
+    texts = {plain(t) for p in held for t in (p.premise, p.hypothesis)}
     free = [p for p, out in pairs if not out]
-    kept = [p for p in free if p.premise not in texts]
+    kept = [p for p in free if plain(p.premise) not in texts]
     return kept, held, len(free) - len(kept)
 
 
@@ -191,7 +197,7 @@ def train(parts: Parts, due_only: bool = False, progress: Progress | None = None
         "recipe": recipe.model_dump(mode="json"),
         "data": pairs_digest([*own, *replay]),
         "rows": sorted(p.id for p in own),
-        "premises": sorted({digest_text(p.premise) for p in [*own, *replay]}),
+        "premises": sorted({digest_text(plain(p.premise)) for p in [*own, *replay]}),
         "reviewed": sorted(r.word.id for r in found),
         "words": sorted(map(_said, found)),
     }
@@ -258,6 +264,8 @@ def _shelved(parts: Parts, run: Path) -> str | None:
     """The adapter this run was finished with, if it still is what it was. A damaged one makes way, or training again would put nothing in its place."""
     try:
         digest = (run / "adapter").read_text(encoding="ascii")
+        if not _WHOLE.fullmatch(digest):
+            return None
         place = parts.shelf.path("nli_adapters", digest)
         if not place.is_dir():
             return None
@@ -265,7 +273,7 @@ def _shelved(parts: Parts, run: Path) -> str | None:
     except ShelfError:
         place.rename(place.with_name(f".damaged-{new_id('a')}"))
         return None
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
     return digest
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
-from ..core.errors import ConflictError, DataError
+from ..core.errors import ConflictError, DataError, ProofError
 from ..core.nli_labels import KEYS, house_row
 from ..core.progress import Progress, Quiet
 from ..core.records import Proof
@@ -22,7 +22,7 @@ from .adapt import adapter_recipe, adapters_of, newest, split_reviewed
 from .adapters import adapter_folder, history, nli_folder
 from .making import making
 from .parts import Parts
-from .reviewed import TASK, learnable
+from .reviewed import TASK, attention, learnable, plain
 
 _BATCH = 32
 GUARDS = 1000
@@ -36,6 +36,7 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     Raises:
         ShelfError: there is no adapter, or it is damaged or another base's.
         DataError: nothing reviewed is held out.
+        ProofError: one of the two gives what is no number.
         ConflictError: the adapter serves already, or something else came to serve meanwhile.
     """
     from ..proof.paired import Terms, verdict
@@ -57,10 +58,14 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
         accuracy=parts.settings.nli_accuracy,
         margin=parts.settings.nli_guard_margin,
         look=len(past) + 1,
+        looked_at=attention(parts.ledger, model),
     )
     sets = {"target": _judged(shown, target, 0), "guard": _judged(shown, guard, len(target))}
     levels = {"target": terms.level, "guard": terms.alpha}
-    pairs = {name: judged.versus(levels[name]) for name, judged in sets.items() if len(judged.labels)}
+    groups = {"target": [p.group for p in target], "guard": [p.group for p in guard]}
+    pairs = {
+        name: judged.versus(levels[name], groups[name]) for name, judged in sets.items() if len(judged.labels)
+    }
     measures = {
         name: {**_measures(judged), "versus": pairs[name].json()}
         for name, judged in sets.items()
@@ -79,7 +84,7 @@ def held_out(parts: Parts, model: str) -> list[Pair]:
     """Reviewed pairs of documents that only prove, and of whose premises no adapter on the shelf was taught any pair."""
     _, held, _ = split_reviewed(learnable(parts.ledger, model), adapter_recipe(parts).held_out)
     rows, premises = _taught(parts, model)
-    return [p for p in held if p.id not in rows and digest_text(p.premise) not in premises]
+    return [p for p in held if p.id not in rows and digest_text(plain(p.premise)) not in premises]
 
 
 def _taught(parts: Parts, model: str) -> tuple[set[str], set[str]]:
@@ -92,7 +97,7 @@ def guards(parts: Parts, model: str) -> list[Pair]:
     """The general guard set: hold-out rows of the bundled sets whose premises no adapter was taught, at most GUARDS of them, drawn with one seed."""
     _, taught = _taught(parts, model)
     found = split_pairs(read_pairs(parts.settings.share / "data"))["holdout"]
-    found = [p for p in found if digest_text(p.premise) not in taught]
+    found = [p for p in found if digest_text(plain(p.premise)) not in taught]
     return random.Random(20261121).sample(found, min(GUARDS, len(found)))
 
 
@@ -100,6 +105,8 @@ def _scored(
     parts: Parts, base: Any, adapters: tuple[str | None, str], pairs: Sequence[Pair], told: Progress
 ) -> list[Any]:
     """Probabilities [n, 3] by KEYS, of each of the two, computed exactly as they would be served."""
+    import numpy as np
+
     reader = parts.nli_reader(base)
     found = []
     for number, name in enumerate(adapters):
@@ -109,6 +116,8 @@ def _scored(
             told.step("prove", number * len(pairs) + done, 2 * len(pairs))
 
         found.append(probabilities(reader, variant, pairs, step))
+        if not np.isfinite(found[-1]).all():
+            raise ProofError(f"{name or 'The base'} gives what is no number.", "Train the adapter again.")
     return found
 
 

@@ -127,7 +127,8 @@ def rollback(
         only: roll back only while this adapter serves.
 
     Raises:
-        ConflictError: the base serves and has nothing before it; what served before has lost its proof since; `only` serves no longer.
+        ConflictError: the base serves and has nothing before it; what served before has lost its proof since, or was taken back by the house; `only` serves no longer.
+        ShelfError: what served before is damaged.
     """
     model = model or model_digest(nli_folder(parts))
 
@@ -136,13 +137,22 @@ def rollback(
             raise ConflictError("Something else serves by now.", "Nothing to do.")
         earlier = rules.before(past)
         try:
-            return earlier, None if earlier is None else rules.proof_for(earlier, proofs).id
-        except ConflictError:
+            return earlier, None if earlier is None else _may_return(parts, model, earlier, past, proofs).id
+        except (ConflictError, ShelfError, InputError):
             if step != "auto_rollback":
                 raise
             return None, None  # nobody is there to choose; the base may always answer
 
     return _act(parts, model, step, by, decide, why)
+
+
+def _may_return(parts: Parts, model: str, adapter: str, past: list[Activation], proofs: list[Proof]) -> Proof:
+    """The proof by which an adapter may come back: as for loading it, its files must be whole and its last way out must not have been the house's own doing."""
+    proof = rules.proof_for(adapter, proofs)
+    rules.check_standing(adapter, proof, past)
+    folder, _ = adapter_folder(parts, adapter)
+    check_adapter(folder, model, labels_of(nli_folder(parts))[0])
+    return proof
 
 
 def _act(
@@ -197,7 +207,8 @@ def watch_live(parts: Parts, model: str) -> Activation | None:
     if proof is None:
         return None
     own = adapting.latest_reviews(parts.ledger, TASK, adapter, since, parts.settings.nli_live_rows)
-    scores = [rules.brier_of(judgement.probabilities, word.label) for judgement, word in own]
+    # Uncalibrated, as in the proof: a calibration alone must not move the alarm.
+    scores = [rules.brier_of(judgement.raw, word.label) for judgement, word in own]
     settings, proved = parts.settings, float(proof.measures["target"]["candidate"]["brier"])
     worse = rules.live_drop(scores, proved, settings.nli_live_rows, settings.nli_live_margin)
     if worse is None:

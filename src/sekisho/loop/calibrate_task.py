@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from ..core.adapting import Calibrated
 from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
 from ..core.errors import ConflictError, NotFoundError, ProofError
 from ..core.records import Judgement
 from ..ledger import adapting, views
+from ..ledger.chain import Head
 from ..tasks.adapting import active
 from .adapters import history, nli_folder
 from .parts import Parts
-from .reviewed import TASK
+from .reviewed import TASK, subjects
+
+Target = tuple[str, str | None]
+"""Digests of a model and of the adapter over it; None is the base alone."""
 
 LEAST = 20
 """Fewest reviewed answers that anything is fitted on."""
@@ -22,10 +27,10 @@ _FLOOR = 1e-12
 _TOLD = ("n", "accuracy", "nll", "ece15", "ece15_equal_mass", "smooth_ece", "brier")
 
 
-def measure(parts: Parts, task: str) -> dict[str, Any]:
+def measure(parts: Parts, task: str, target: Target | None = None) -> dict[str, Any]:
     """Measure and fit a task's reviewed answers: half of them, by their ids, are fitted on, the other half measured.
 
-    Of `nli`, only answers of the model and adapter in force count. Of questions with different options, those of the commonest options count.
+    Of `nli`, only answers of the model and adapter in force count, or of `target`, and none of a source or claim that was rejected. Of questions with different options, those of the commonest options count.
 
     Raises:
         ProofError: too few were reviewed.
@@ -34,7 +39,7 @@ def measure(parts: Parts, task: str) -> dict[str, Any]:
 
     from ..proof.sureness import calibrated
 
-    rows = _rows(parts, task)
+    rows = _rows(parts, task, target)
     if len(rows) < LEAST:
         raise ProofError(
             f"{len(rows)} reviewed answers are too few; {LEAST} are needed.", "Review more answers."
@@ -46,14 +51,18 @@ def measure(parts: Parts, task: str) -> dict[str, Any]:
     return {"task": task, "keys": keys, "data": digest_json([[i, label] for i, _, label in rows]), **found}
 
 
-def _rows(parts: Parts, task: str) -> list[tuple[str, Mapping[str, float], str]]:
+def _rows(parts: Parts, task: str, target: Target | None) -> list[tuple[str, Mapping[str, float], str]]:
     """Judgement, raw probabilities and right label of each reviewed answer, in an order that no one chose."""
-    wanted = _target(parts) if task == TASK else None
+    wanted = (target or _target(parts)) if task == TASK else None
+    out = adapting.rejected(parts.ledger) if task == TASK else set()
     found = []
     for word in views.corrections_for(parts.ledger, task):
         entry = parts.ledger.get(word.judgement)
         record = entry.record if entry is not None else None
         if not isinstance(record, Judgement) or word.label not in record.raw:
+            continue
+        content = parts.ledger.content(word.content) if out and word.content else None
+        if content is not None and out & subjects(content):
             continue
         if wanted is None or (record.stamp.model_digest, record.stamp.adapter_digest) == wanted:
             found.append((record.id, record.raw, word.label))
@@ -64,7 +73,7 @@ def _rows(parts: Parts, task: str) -> list[tuple[str, Mapping[str, float], str]]
     return sorted(kept, key=lambda row: digest_text(row[0]))
 
 
-def _target(parts: Parts) -> tuple[str, str | None]:
+def _target(parts: Parts) -> Target:
     """Digests of the model and the adapter in force."""
     model = model_digest(nli_folder(parts))
     return model, active(history(parts, model))
@@ -74,9 +83,16 @@ def apply(parts: Parts, method: Literal["temperature", "platt"], by: str) -> Cal
     """Fit a version for the NLI answers in force and put it into force. A running server takes it up by itself.
 
     Raises:
-        ProofError: too few were reviewed, or the version would make the log-likelihood of the other half worse.
+        ProofError: too few were reviewed, the version would make the log-likelihood of the other half worse, or the best temperature lies beyond those that are tried.
+        ConflictError: another adapter came to serve meanwhile.
     """
-    found = measure(parts, TASK)
+    target = _target(parts)
+    found = measure(parts, TASK, target)
+    if method == "temperature" and found["at_bound"]:
+        raise ProofError(
+            f"The best temperature lies beyond {found['temperature']:g}, the last that is tried: these answers say too little about how sure the model may be.",
+            "Review answers as they come, right ones too.",
+        )
     after = found[f"{method}_after"]
     if after["nll"] > found["before"]["nll"]:
         raise ProofError(
@@ -95,8 +111,8 @@ def apply(parts: Parts, method: Literal["temperature", "platt"], by: str) -> Cal
             at=utc_now(),
             task=TASK,
             version=new_id("cal"),
-            model="",
-            adapter=None,
+            model=target[0],
+            adapter=target[1],
             method=method,
             temperature=found["temperature"] if method == "temperature" else 1.0,
             a=found["platt"]["a"] if method == "platt" else 1.0,
@@ -120,7 +136,8 @@ def rollback(parts: Parts, by: str) -> Calibrated:
     Raises:
         ConflictError: none is in force.
     """
-    past = versions(parts)
+    target = _target(parts)
+    past = adapting.calibrations(parts.ledger, TASK, *target)
     if not past or past[-1].method == "none":
         raise ConflictError("No calibration is in force.", "Nothing to do.")
     earlier = next(c.previous for c in past if c.version == past[-1].version)
@@ -134,16 +151,27 @@ def rollback(parts: Parts, by: str) -> Calibrated:
             exclude={"id", "at", "by", "previous", "rollback", "task", "model", "adapter"}
         )
     record = Calibrated(
-        id=new_id("clb"), at=utc_now(), task=TASK, model="", adapter=None, rollback=True, by=by, **fields
+        id=new_id("clb"),
+        at=utc_now(),
+        task=TASK,
+        model=target[0],
+        adapter=target[1],
+        rollback=True,
+        by=by,
+        **fields,
     )
     return _write(parts, record)
 
 
 def _write(parts: Parts, record: Calibrated) -> Calibrated:
-    """Write a version for what serves now, with the one it takes the place of."""
-    past = versions(parts)
-    model, adapter = _target(parts)
-    now = past[-1].version if past and past[-1].method != "none" else None
-    done = record.model_copy(update={"model": model, "adapter": adapter, "previous": now})
-    parts.ledger.append([done])
-    return done
+    """Write a version with the one it takes the place of, if what it is for still serves."""
+
+    def work(db: sqlite3.Connection, head: Head) -> list[Any]:
+        if active(adapting.history(db, TASK, record.model)) != record.adapter:
+            raise ConflictError("Another adapter came to serve meanwhile.", "Try again.")
+        past = adapting.calibrations_in(db, TASK, record.model, record.adapter)
+        now = past[-1].version if past and past[-1].method != "none" else None
+        return [record.model_copy(update={"previous": now})]
+
+    (entry,) = parts.ledger.act(work)
+    return cast(Calibrated, entry.record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,12 @@ from typing import Any, Literal, Protocol, cast
 from .. import metrics
 from ..core.adapting import Activation, Calibrated
 from ..core.canonical import new_id, utc_now
-from ..core.errors import ConflictError, InputError, NotFoundError, SekishoError, ShelfError
+from ..core.errors import (
+    ConflictError,
+    EngineError,
+    SekishoError,
+    ShelfError,
+)
 from ..core.garbage import settle
 from ..core.nli_labels import KEYS, house_row
 from ..core.records import Judgement, Stamp
@@ -22,9 +28,10 @@ from ..ledger import adapting
 from ..ledger.store import Ledger
 from ..proof.row import calibrated_row, softmax
 from ..serve.nli_batches import Batcher
-from ..tasks.adapting import active
+from ..tasks.adapting import active, before
 from ..tasks.nli import Claim, claim_of, is_nli
 from . import adapters
+from .nli_answers import Answer, wire
 from .parts import Parts
 from .reviewed import TASK
 
@@ -32,6 +39,7 @@ Which = Literal["fast", "slow"]
 CHUNK = 64
 """Pairs of one request that stand in line at once, so that a long request does not keep others waiting."""
 _POLL_SECONDS = 1.0
+_SICK = "See `sekisho adapt list`; roll back, or unload."
 __all__ = ["Answer", "Claim", "Line", "Nli", "Serves", "claim_of", "is_nli", "truncation", "wire"]
 _log = logging.getLogger("sekisho.nli")
 
@@ -72,16 +80,6 @@ class Serves:
         return self.calibration.version if self.calibration else "uncalibrated"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One pair's answer. `judgement` and `cut` are set, or `error` is."""
-
-    judgement: Judgement | None = None
-    raw_label: str = ""
-    cut: int = 0
-    error: SekishoError | None = None
-
-
 class Line:
     """One classifier with its batches and what is laid over it. Opened in a thread: loading takes seconds."""
 
@@ -95,7 +93,7 @@ class Line:
         self.serves = Serves(reader.base, None)
         self.problem: str | None = None
         self.activation: str | None = None
-        with suppress(ShelfError):  # `problem` says it, and the way back over HTTP stays open
+        with suppress(SekishoError):  # `problem` says it, and the way back over HTTP stays open
             self.take_up()
 
     def take_up(self, ready: Any = None) -> bool:
@@ -105,7 +103,7 @@ class Line:
             ready: a variant that was laid just now, should it be what is wanted.
 
         Raises:
-            ShelfError: the adapter that ought to serve is damaged. Until it is mended or rolled back, nothing is answered.
+            SekishoError: the adapter that ought to serve is damaged, or cannot be read. Until it is mended or rolled back, nothing is answered.
         """
         with self._swap:
             past = adapters.history(self._parts, self.reader.digest)
@@ -122,9 +120,10 @@ class Line:
             try:
                 laid = next((v for v in (now.variant, ready) if v and v.adapter == wanted), None)
                 variant = laid or self._variant(wanted)
-            except SekishoError as e:
-                self.problem = str(e)
-                raise
+            except Exception as e:  # whatever it is, what answers now is not what ought to
+                error = e if isinstance(e, SekishoError) else ShelfError(f"{type(e).__name__}: {e}.")
+                self.problem = str(error)
+                raise error from e
             self.serves = Serves(variant, calibration)
             self.problem, self.activation = None, past[-1].id if past else None
             return True
@@ -146,7 +145,7 @@ class Nli:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._lines: dict[Which, Line] = {}
-        self._opening = asyncio.Lock()
+        self._opening: dict[Which, asyncio.Lock] = {"fast": asyncio.Lock(), "slow": asyncio.Lock()}
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -160,7 +159,7 @@ class Nli:
         Raises:
             NotFoundError, ShelfError: there is no such model, or it is no classifier.
         """
-        async with self._opening:
+        async with self._opening[which]:
             if which not in self._lines:
                 self._lines[which] = await asyncio.to_thread(Line, self._parts, which)
                 settle()
@@ -181,7 +180,7 @@ class Nli:
 
         Raises:
             ConflictError: the adapter that ought to serve cannot be loaded.
-            OverloadedError, EngineError, LedgerError: nothing is answered.
+            OverloadedError, EngineError, LedgerError: nothing is answered; pairs before those that failed are in the ledger.
         """
         line = await self.line(which)
         if line.problem is not None:
@@ -203,12 +202,17 @@ class Nli:
         good = [i for i, t in enumerate(tokens) if not isinstance(t, SekishoError)]
         rows = await asyncio.wrap_future(line.batcher.submit(serves.variant, [tokens[i] for i in good]))
         spent = round(1000 * (time.monotonic() - start), 3)
+        answers = [Answer(error=t if isinstance(t, SekishoError) else None) for t in tokens]
+        for i, row in zip(good, rows, strict=True):
+            if not all(map(math.isfinite, row)):
+                answers[i] = Answer(error=EngineError("The classifier gave no numbers.", _SICK))
+        whole = [(i, row) for i, row in zip(good, rows, strict=True) if answers[i].error is None]
+        good = [i for i, _ in whole]
         records = [
             _record(line.reader, serves, cast(Claim, claims[i]), row, len(tokens[i].ids), spent, links)
-            for i, row in zip(good, rows, strict=True)
+            for i, row in whole
         ]
         kept = await self._keep(records, [cast(Claim, claims[i]) for i in good])
-        answers = [Answer(error=t if isinstance(t, SekishoError) else None) for t in tokens]
         for i, record in zip(good, kept, strict=True):
             answers[i] = Answer(record, _raw_label(line.reader, record), tokens[i].cut)
         return answers
@@ -236,9 +240,12 @@ class Nli:
         if step == "load":
             ready = line.try_on(str(name))
             done = adapters.load(self._parts, ready.adapter, by, model=model)
+        elif step == "rollback":
+            earlier = before(adapters.history(self._parts, model))
+            ready = None if earlier is None else line.try_on(earlier)
+            done = adapters.rollback(self._parts, by, model=model)
         else:
-            verb = adapters.unload if step == "unload" else adapters.rollback
-            done = verb(self._parts, by, model=model)
+            done = adapters.unload(self._parts, by, model=model)
         line.take_up(ready)
         return done
 
@@ -341,22 +348,4 @@ def truncation(reader: Reader) -> dict[str, Any]:
         "max_tokens": reader.longest,
         "policy": "premise_end",
         "meaning": "A pair above max_tokens loses the end of its premise (`cut_tokens` says how much); the hypothesis is never cut.",
-    }
-
-
-def wire(answer: Answer, id: str) -> dict[str, Any]:
-    """An answer as `POST /nli` gives it."""
-    if answer.error is not None or answer.judgement is None:
-        error = answer.error or NotFoundError("There is no answer.")
-        loc = {"loc": list(error.loc)} if isinstance(error, InputError) and error.loc else {}
-        return {"id": id, "error": {"error_type": error.code, "message": str(error), **loc}}
-    j = answer.judgement
-    return {
-        "id": id,
-        "label": j.answer,
-        "confidence": j.probabilities[str(j.answer)],
-        "raw_label": answer.raw_label,
-        "probabilities": dict(j.probabilities),
-        "cut_tokens": answer.cut,
-        "judgement": j.id,
     }

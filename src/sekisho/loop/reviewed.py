@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -35,7 +36,12 @@ class Reviewed:
     def group(self) -> str:
         """The document the premise is from; the premise itself when nobody named one."""
         content = self.content or {}
-        return str(content.get("source") or content.get("premise"))
+        return plain(str(content.get("source") or content.get("premise")))
+
+
+def plain(text: str) -> str:
+    """A text without what nobody sees a difference in: widths of letters (NFKC) and blanks. Two spellings of one text must not lie on both sides of a split."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def reviewed(ledger: Ledger, model: str) -> list[Reviewed]:
@@ -66,3 +72,33 @@ def subjects(content: Mapping[str, Any]) -> set[tuple[str, str]]:
     found = {("claim", digest_text(str(content["hypothesis"])))}
     source = content.get("source")
     return found | ({("source", digest_text(str(source)))} if source else set())
+
+
+def attention(ledger: Ledger, model: str) -> float:
+    """Which share of the right answers somebody looked at, where anybody looked: in documents (without a source: in requests) with a word on any answer.
+
+    Every wrong answer there counts as found and every answer without a word as right, so that the share is rather too small. A pair asked several times counts once.
+
+    Returns:
+        0 to 1; 1 when no answer there was right.
+    """
+    words = {r.judgement.id: r.wrong for r in _all(ledger)}
+    said: dict[str, dict[str, bool | None]] = {}
+    for judgement in _answers(ledger, model):
+        content = (ledger.content(judgement.content) if judgement.content else None) or {}
+        place = plain(str(content.get("source") or judgement.links.get("request")))
+        pair = f"{content.get('premise', judgement.id)}\n{content.get('hypothesis')}"
+        known = said.setdefault(place, {})
+        known[pair] = words.get(judgement.id, known.get(pair))
+    looked = [
+        w for pairs in said.values() if any(w is not None for w in pairs.values()) for w in pairs.values()
+    ]
+    right = sum(w is not True for w in looked)
+    return sum(w is False for w in looked) / right if right else 1.0
+
+
+def _answers(ledger: Ledger, model: str) -> Iterator[Judgement]:
+    after = 0
+    while page := ledger.entries(kind="judgement", task=TASK, after=after, limit=1000):
+        yield from (j for e in page if (j := cast(Judgement, e.record)).stamp.model_digest == model)
+        after = page[-1].seq

@@ -28,6 +28,7 @@ class Terms:
         accuracy: least accuracy on the target hold-out.
         margin: most accuracy the guard set may lose, with confidence 1 - alpha.
         least: fewest rows of the target hold-out.
+        looked_at: which share of the right answers people looked at, where they found the wrong ones. Below 1, what the rival has wrong is over-represented among the rows.
     """
 
     rule: Rule = "better"
@@ -36,6 +37,12 @@ class Terms:
     accuracy: float = 0.85
     margin: float = 0.05
     least: int = 30
+    looked_at: float = 1.0
+
+    @property
+    def chance(self) -> float:
+        """The most probability with which a candidate that is no better wins a row on which the two differ: of those it would lose only `looked_at` are among the rows."""
+        return 1 / (1 + self.looked_at)
 
     @property
     def level(self) -> float:
@@ -50,6 +57,7 @@ class Versus:
     Attributes:
         gained, lost: rows only the candidate, or only the rival, has right.
         p_better, p_worse: exact one-sided McNemar p-values; p_two_sided: of "they differ" (McNemar 1947).
+        documents_gained, documents_lost: documents in which the candidate, or the rival, has more rows right. Rows of one document are not independent, documents are.
         difference: accuracy gained; low, high: its 95 % bootstrap interval; least: its one-sided lower bound at 1 - alpha (`least_difference`).
     """
 
@@ -59,6 +67,8 @@ class Versus:
     p_better: float
     p_worse: float
     p_two_sided: float
+    documents_gained: int
+    documents_lost: int
     difference: float
     low: float
     high: float
@@ -70,9 +80,17 @@ class Versus:
 
 
 @lru_cache(maxsize=65536)
-def tail(k: int, n: int) -> float:
-    """P(X >= k) of a fair coin thrown n times, exactly."""
-    return sum(math.comb(n, i) for i in range(k, n + 1)) / 2**n if k > 0 else 1.0
+def tail(k: int, n: int, chance: float = 0.5) -> float:
+    """P(X >= k) of a coin thrown n times that falls on its head with that chance; exactly for a fair one."""
+    if k <= 0:
+        return 1.0
+    if chance >= 1:
+        return 1.0
+    if chance == 0.5:
+        return float(sum(math.comb(n, i) for i in range(k, n + 1)) / 2**n)
+    head, other = math.log(chance), math.log1p(-chance)
+    ways = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k, n + 1)]
+    return min(1.0, math.fsum(math.exp(w + i * head + (n - i) * other) for i, w in enumerate(ways, k)))
 
 
 def mcnemar(gained: int, lost: int) -> tuple[float, float, float]:
@@ -83,9 +101,15 @@ def mcnemar(gained: int, lost: int) -> tuple[float, float, float]:
 
 
 def versus(
-    rival: Ints, candidate: Ints, labels: Ints, alpha: float = 0.05, draws: int = 2000, seed: int = 1
+    rival: Ints,
+    candidate: Ints,
+    labels: Ints,
+    alpha: float = 0.05,
+    draws: int = 2000,
+    seed: int = 1,
+    groups: Sequence[str] | None = None,
 ) -> Versus:
-    """Compare two models' answers [n] on the same rows with their labels [n].
+    """Compare two models' answers [n] on the same rows with their labels [n], and the documents [n] they are from; without these each row is one of its own.
 
     The bootstrap draws rows with replacement; only gained, lost and tied rows differ, so their counts are drawn (a multinomial).
 
@@ -102,7 +126,17 @@ def versus(
     drawn = (counts[:, 0] - counts[:, 1]) / n
     low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975))
     least = least_difference(gained, lost, n, alpha)
-    return Versus(n, gained, lost, *mcnemar(gained, lost), (gained - lost) / n, low, high, least)
+    votes = _votes(hit.astype(int) - hit_rival.astype(int), groups)
+    return Versus(n, gained, lost, *mcnemar(gained, lost), *votes, (gained - lost) / n, low, high, least)
+
+
+def _votes(differences: Ints, groups: Sequence[str] | None) -> tuple[int, int]:
+    """Documents with more rows gained than lost, and with fewer."""
+    sums: dict[Any, int] = {}
+    for place, (difference, group) in enumerate(zip(differences, groups or differences, strict=True)):
+        key = place if groups is None else group
+        sums[key] = sums.get(key, 0) + int(difference)
+    return sum(s > 0 for s in sums.values()), sum(s < 0 for s in sums.values())
 
 
 def least_difference(gained: int, lost: int, n: int, alpha: float) -> float:
@@ -152,9 +186,10 @@ class Judged:
     candidate: Floats
     labels: Ints
 
-    def versus(self, alpha: float) -> Versus:
+    def versus(self, alpha: float, groups: Sequence[str] | None = None) -> Versus:
         """The paired comparison of their answers."""
-        return versus(self.rival.argmax(axis=1), self.candidate.argmax(axis=1), self.labels, alpha)
+        said = self.rival.argmax(axis=1), self.candidate.argmax(axis=1)
+        return versus(*said, self.labels, alpha, groups=groups)
 
 
 def verdict(
@@ -182,16 +217,41 @@ def _enough(target: Versus, terms: Terms) -> tuple[bool, str]:
 
 def _improves(target: Versus, terms: Terms) -> tuple[bool, str]:
     told = f"on the hold-out it gains {target.gained} rows and loses {target.lost}"
+    chosen = f" (people looked at {terms.looked_at:.0%} of the right answers there)" * (terms.looked_at < 1)
     if terms.rule == "better":
-        ok = target.p_better <= terms.level
+        p, by_document = p_values(target, terms)
+        ok = max(p, by_document) <= terms.level
         limit = f"{terms.level:.3g}, its part of {terms.alpha:g} as proof {terms.look} against what serves"
-        test = f"exact McNemar p = {target.p_better:.3g}, {'at most' if ok else 'above'} {limit}"
-        return ok, f"{told}: {test}{'' if ok else ', so no improvement is shown'}"
-    ok = target.least >= -terms.margin
+        test = f"exact McNemar p = {p:.3g}, and {by_document:.3g} by documents ({target.documents_gained} better, {target.documents_lost} worse){chosen}"
+        told = f"{told}: {test}, {'at most' if ok else 'not both at most'} {limit}"
+        return ok, f"{told}{'' if ok else ', so no improvement is shown'}"
+    least = _least_weighed(target, terms)
+    ok = least >= -terms.margin
     return (
         ok,
-        f"{told}: with confidence {1 - terms.level:.4g} at least {target.least:+.3f}, {'within' if ok else 'beyond'} the margin {terms.margin:g}",
+        f"{told}: with confidence {1 - terms.level:.4g} at least {least:+.3f}{chosen}, {'within' if ok else 'beyond'} the margin {terms.margin:g}",
     )
+
+
+def p_values(target: Versus, terms: Terms) -> tuple[float, float]:
+    """One-sided p-values of "the candidate is better": of rows (McNemar's, exactly, with the chance of `Terms`), and of documents.
+
+    With rows chosen by what the rival had wrong, a candidate that is no better wins more than half of those on which they differ.
+    """
+    return (
+        tail(target.gained, target.gained + target.lost, terms.chance),
+        tail(target.documents_gained, target.documents_gained + target.documents_lost, terms.chance),
+    )
+
+
+def _least_weighed(target: Versus, terms: Terms) -> float:
+    """The lower bound of the difference, each lost row standing for those of its sort at which nobody looked."""
+    if terms.looked_at >= 1 or not target.lost:
+        return target.least
+    if terms.looked_at <= 0:
+        return -1.0
+    lost = math.ceil(target.lost / terms.looked_at)
+    return least_difference(target.gained, lost, target.n + lost - target.lost, terms.level)
 
 
 def _reaches(accuracy: float, terms: Terms) -> tuple[bool, str]:

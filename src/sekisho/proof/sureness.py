@@ -40,7 +40,8 @@ def logits_from(array: Any, probabilities: bool) -> Floats:
         ProofError: another shape, NaN, an infinite logit, or what is no distribution.
     """
     try:
-        z = np.asarray(array, dtype=np.float64)
+        with np.errstate(over="ignore"):  # an infinity, which is refused below
+            z = np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError) as e:
         raise ProofError("The predictions are no numbers.", "Give floats.") from e
     if z.ndim == 1:
@@ -67,7 +68,8 @@ def labels_from(array: Any, rows: int, classes: int) -> Ints:
     y = np.asarray(array)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     try:
-        whole = y.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # what is no whole number is refused below
+            whole = y.astype(np.int64)
         same = np.array_equal(whole, y)
     except (TypeError, ValueError, OverflowError):
         same = False

@@ -99,7 +99,7 @@ def _once(
     for place, (id, claim) in enumerate(pairs):
         taken = InputError(
             f"The id {id[:80]!r} is another pair's.",
-            "Give each pair its own, or none.",
+            "Give each pair its own; one without an id has its place, from 0.",
             ("body", "pairs", place, "id"),
         )
         found.append((id, taken if id in seen else claim))
