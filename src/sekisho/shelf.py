@@ -105,7 +105,10 @@ class Shelf:
         Raises:
             ShelfError: when the content is no longer what the folder is named after.
         """
-        tagged = folder_digest(folder)
+        try:
+            tagged = folder_digest(folder)
+        except OSError as e:
+            raise ShelfError(f"{folder} cannot be read: {e}.", "Check its rights and the disk.") from e
         self._require_name(sort, folder, tagged)
         return tagged
 

@@ -86,6 +86,7 @@ GOOD = {
     "nli_accuracy": "0.7",
     "nli_guard_margin": "0.01",
     "nli_live_rows": "60",
+    "nli_sample": "0.5",
     "nli_live_margin": "0.2",
     "witness_url": "http://127.0.0.1:4/witness",
     "pdf_font": "/a/font.ttf",

@@ -15,7 +15,7 @@ from sekisho.ledger import adapting
 from sekisho.loop import adapt, adapt_plot, adapt_prove, adapt_series, adapters, calibrate_task
 from sekisho.loop.feedback import Word, export_words, feedback, import_words
 from sekisho.loop.nli import Claim, Nli
-from sekisho.loop.reviewed import attention
+from sekisho.loop.reviewed import attention, drawn
 
 from . import nli_house as made
 from . import nli_makers as makers
@@ -140,10 +140,10 @@ def test_the_series_and_its_plot(home, proof, tmp_path):
 
 @pytest.fixture
 def unsure(tmp_path, model):
-    """A house whose base says 0.8 and is right in 60 of 100 answers, all reviewed, each of a source of its own."""
+    """A house whose base says 0.98 and is right in 60 of 100 answers, all reviewed, each of a source of its own."""
     with made.house(tmp_path / "unsure", model) as own:
         for i in range(100):
-            id = made.judged(own, model, "supports", premise=f"p{i}", source=f"s{i}")
+            id = made.judged(own, model, "supports", sure=0.98, premise=f"p{i}", source=f"s{i}")
             label = "supports" if i % 5 < 3 else "refutes"
             feedback(own, Word(judgement=id, label=label, reason="x"), "hana")
         yield own
@@ -200,25 +200,54 @@ def test_no_calibration_from_rejected_sources_or_at_a_bound_or_for_another_adapt
 
 def test_how_many_right_answers_were_looked_at(tmp_path, model):
     with made.house(tmp_path / "home", model) as own:
+        digest = model_digest(model)
 
-        def said(source, hypothesis, label=None):
-            id = made.judged(own, model, "supports", premise="p", hypothesis=hypothesis, source=source)
+        def said(hypothesis, label=None, premise="p"):
+            id = made.judged(own, model, "supports", premise=premise, hypothesis=hypothesis, source="s")
             if label:
                 feedback(own, Word(judgement=id, label=label, reason="x"), "hana")
+            return id
 
-        digest = model_digest(model)
-        assert attention(own.ledger, digest) == 1.0
-        for i in range(9):
-            said("nobody looked here", str(i))
-        assert attention(own.ledger, digest) == 1.0
-        said("one", "a", "refutes")
-        assert attention(own.ledger, digest) == 1.0
+        def share(of=1.0):
+            return attention(own.ledger, digest, of)
+
+        assert share() == 0.0
+        for i in range(40):
+            said(f"before {i}")
+        said("a", "refutes")
+        assert share() == 0.0  # corrections alone confirm nothing
+        said("b", "supports")
+        assert share() == 1.0
         for i in range(3):
-            said("one", f"b{i}")
-        assert attention(own.ledger, digest) == 0.0
-        said("one", "b0", "supports")  # the same pair again, and now with a word
-        assert attention(own.ledger, digest) == pytest.approx(1 / 3)
-        assert attention(own.ledger, "sha256:another") == 1.0
+            said(f"passed over {i}")
+        said("c", "supports")
+        assert share() == pytest.approx(2 / 5)
+        said("passed  over 0", "supports", "ｐ")  # the same pair, spelt otherwise, and now with a word
+        assert share() == pytest.approx(3 / 5)
+        id = said("d", "supports", premise="rejected")
+        assert share() == pytest.approx(4 / 6)
+        for level in ("claim",):
+            feedback(own, Word(judgement=id, level=level, action="reject", reason="x"), "hana")
+        said("e", "supports")
+        assert share() == pytest.approx(4 / 7)  # what was rejected counts as passed over
+        assert attention(own.ledger, "sha256:another", 1.0) == 0.0
+        ids = [said(f"many {i}", "supports") for i in range(60)]
+        assert 15 < sum(drawn(i, 0.5) for i in ids) < 45
+        assert share(0.5) > share() / 2
+
+
+def test_what_was_not_drawn_proves_nothing_and_the_sample_is_what_waits(small, model):
+    home, _ = small
+    assert adapt.sample(home, 100) == []
+    held = len(adapt_prove.held_out(home, model_digest(model)))
+    waiting = [made.judged(home, model, premise=f"w{i}", hypothesis="h", source=f"w{i}") for i in range(40)]
+    assert [row["judgement"] for row in adapt.sample(home, 100)] == waiting
+    assert [row["premise"] for row in adapt.sample(home, 2)] == ["w0", "w1"]
+    home.settings.values["nli_sample"] = 0.25
+    some = [row["judgement"] for row in adapt.sample(home, 100)]
+    assert some == [i for i in waiting if drawn(i, 0.25)]
+    assert 0 < len(some) < 25
+    assert len(adapt_prove.held_out(home, model_digest(model))) < held
 
 
 def test_an_adapter_that_gives_no_numbers_is_not_proved(small, model):

@@ -66,16 +66,50 @@ def test_rows_of_one_document_are_no_more_than_one():
     assert both / trials <= 0.03
 
 
+def test_documents_in_which_one_loses_much_and_the_other_little():
+    """In nine documents of ten the candidate gains one of ten rows, in the tenth it loses nine: no better."""
+    rng, passed, trials = np.random.default_rng(6), 0, 1000
+    groups = [str(i // 10) for i in range(600)]
+    for _ in range(trials):
+        bad = rng.random(60) < 0.1
+        gain, loss = np.zeros((60, 10), bool), np.zeros((60, 10), bool)
+        gain[~bad, 0] = True
+        loss[bad, 1:] = True
+        found = versus(
+            gain.ravel().astype(int), loss.ravel().astype(int), np.zeros(600, int), draws=10, groups=groups
+        )
+        passed += max(p_values(found, Terms())) <= 0.03
+    assert passed / trials <= 0.03
+
+
 def test_without_right_answers_looked_at_nothing_is_shown():
     labels, rival = np.zeros(200, int), np.ones(200, int)
     found = versus(rival, labels, labels)
     for rule in ("better", "not_worse"):
         assert verdict(found, 1.0, versus(labels, labels, labels), Terms(rule=rule))[0]
     one_lost = versus(np.r_[0, rival[1:]], np.r_[1, labels[1:]], labels)
-    for rule in ("better", "not_worse"):
-        passed, why = verdict(one_lost, 1.0, versus(labels, labels, labels), Terms(rule=rule, looked_at=0.0))
-        assert not passed
-        assert any("0% of the right answers" in w for w in why)
+    for rows_ in (found, one_lost):
+        for rule in ("better", "not_worse"):
+            terms = Terms(rule=rule, looked_at=0.0)
+            passed, why = verdict(rows_, 1.0, versus(labels, labels, labels), terms)
+            assert not passed
+            assert any("0% of the right answers" in w for w in why)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5])
+def test_no_worse_allows_for_rows_that_people_chose(share):
+    """The candidate is 12 points worse where 5 are allowed; people file every error and look at a share of the rest."""
+    rng, passed, trials = np.random.default_rng(5), 0, 300
+    guard = versus(np.zeros(5, int), np.zeros(5, int), np.zeros(5, int), draws=10)
+    for _ in range(trials):
+        rival, candidate = rng.random(2000) < 0.9, rng.random(2000) < 0.78
+        seen = ~rival | (rng.random(2000) < share)
+        found = versus(
+            (~rival[seen]).astype(int), (~candidate[seen]).astype(int), np.zeros(seen.sum(), int), draws=10
+        )
+        terms = Terms(rule="not_worse", accuracy=0.0, margin=0.05, looked_at=share)
+        passed += verdict(found, 1.0, guard, terms)[0]
+    assert passed / trials <= 0.05
 
 
 def test_a_candidate_that_is_no_better_is_seldom_promoted():

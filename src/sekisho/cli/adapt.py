@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         rich_markup_mode="markdown",
     )
-    for function in (status, train, prove, promote, load, unload, rollback, plot):
+    for function in (status, sample, train, prove, promote, load, unload, rollback, plot):
         command(group)(function)
     command(group, name="list")(list_adapters)
     app.add_typer(group, name="adapt", rich_help_panel=PANEL)
@@ -84,6 +84,22 @@ def status(call: Call) -> None:
         output.write_json({**found.model_dump(mode="json"), "due": t.due})
     else:
         output.write_pairs(pairs)
+
+
+def sample(
+    call: Call,
+    most: Annotated[int, typer.Option(min=1, max=10_000, help="Most answers to list.")] = 20,
+) -> None:
+    """List answers that were drawn for review and on which nobody has spoken, the oldest first. Adapters are proved on what was drawn; say of right answers, too, that they are right."""
+    from ..loop import adapt as loop
+
+    with call.house() as house:
+        found = loop.sample(house, most)
+    if call.json:
+        output.write_json(found)
+    else:
+        heads = ["judgement", "answer", "source", "premise", "hypothesis"]
+        output.write_table(heads, [[str(row[h] or "") for h in heads] for row in found])
 
 
 def train(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,11 @@ def model_digest(folder: Path) -> str:
     """Return the digest of what makes a model folder this model: config, weights, tokenizer. A README in it changes nothing."""
     files = [p for p in folder.iterdir() if p.name in _MODEL_FILES or p.suffix == ".safetensors"]
     return digest_json({p.name: digest_file(p) for p in files})
+
+
+def plain(text: str) -> str:
+    """A text without what nobody sees a difference in: widths of letters (NFKC) and blanks. Two spellings of one text must not lie on both sides of a split."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def short(tagged: str, length: int = 12) -> str:

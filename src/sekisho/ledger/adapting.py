@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from sekisho.core.adapting import Activation, Calibrated, Feedback
+from sekisho.core.canonical import plain
 from sekisho.core.records import Correction, Judgement, Proof
 
 from . import rows
@@ -80,7 +81,7 @@ def _asked(db: sqlite3.Connection, answer: Judgement) -> str:
     if row is None:
         return answer.id
     content = json.loads(row[0])
-    return json.dumps([content.get("premise"), content.get("hypothesis")])
+    return json.dumps([plain(str(content.get(name))) for name in ("premise", "hypothesis")])
 
 
 def rejected(ledger: Ledger) -> set[tuple[str, str]]:

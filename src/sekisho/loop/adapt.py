@@ -7,10 +7,11 @@ import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_after, utc_now
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, plain, utc_after, utc_now
 from ..core.disk import write_whole
 from ..core.errors import ConflictError, DataError, ShelfError, TrainingError
 from ..core.gate_prompt import lang_of
@@ -24,7 +25,7 @@ from ..tasks.adapting import Limits, Trigger, trigger
 from .adapters import history, nli_folder
 from .making import making
 from .parts import Parts
-from .reviewed import Reviewed, learnable, plain
+from .reviewed import Reviewed, learnable, unseen
 
 _WHOLE = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -79,6 +80,23 @@ def status(parts: Parts, now: str | None = None) -> Status:
     )
 
 
+def sample(parts: Parts, most: int) -> list[dict[str, Any]]:
+    """Answers drawn for review on which nobody has spoken, the oldest first, as what was asked and answered."""
+    model = model_digest(nli_folder(parts))
+    found = islice(unseen(parts.ledger, model, parts.settings.nli_sample), most)
+    return [
+        {
+            "judgement": judgement.id,
+            "at": judgement.at,
+            "answer": judgement.answer,
+            "source": content.get("source"),
+            "premise": content["premise"],
+            "hypothesis": content["hypothesis"],
+        }
+        for judgement, content in found
+    ]
+
+
 def _said(one: Reviewed) -> str:
     """A pair with what people say of it: what the latest training heard of it is nothing new to learn."""
     pair = pair_of(one)
@@ -91,7 +109,7 @@ def adapters_of(parts: Parts, base: str) -> list[dict[str, Any]]:
     for folder in parts.shelf.all("nli_adapters"):
         try:
             made = json.loads((folder / "made.json").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         if _is_made(made) and made["base"] == base:
             found.append({"premises": [], "words": [], **made, "name": folder.name})

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, plain, utc_now
 from ..core.errors import ConflictError, DataError, ProofError
 from ..core.nli_labels import KEYS, house_row
 from ..core.progress import Progress, Quiet
@@ -22,7 +22,7 @@ from .adapt import adapter_recipe, adapters_of, newest, split_reviewed
 from .adapters import adapter_folder, history, nli_folder
 from .making import making
 from .parts import Parts
-from .reviewed import TASK, attention, learnable, plain
+from .reviewed import TASK, attention, drawn, learnable
 
 _BATCH = 32
 GUARDS = 1000
@@ -39,7 +39,7 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
         ProofError: one of the two gives what is no number.
         ConflictError: the adapter serves already, or something else came to serve meanwhile.
     """
-    from ..proof.paired import Terms, verdict
+    from ..proof.paired import Terms, p_values, verdict
 
     base = nli_folder(parts)
     model = model_digest(base)
@@ -58,7 +58,7 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
         accuracy=parts.settings.nli_accuracy,
         margin=parts.settings.nli_guard_margin,
         look=len(past) + 1,
-        looked_at=attention(parts.ledger, model),
+        looked_at=attention(parts.ledger, model, parts.settings.nli_sample),
     )
     sets = {"target": _judged(shown, target, 0), "guard": _judged(shown, guard, len(target))}
     levels = {"target": terms.level, "guard": terms.alpha}
@@ -77,12 +77,15 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
         k: 1 - float(measures["target"][k]["accuracy"]) for k in ("rival", "candidate")
     }
     measures["terms"] = dict(vars(terms))
+    by_row, by_document = p_values(pairs["target"], terms)
+    measures["tested"] = {"rows": by_row, "documents": by_document, "chance": terms.chance}
     return _record(parts, model, digest, rival or model, passed, why, measures, [*target, *guard])
 
 
 def held_out(parts: Parts, model: str) -> list[Pair]:
-    """Reviewed pairs of documents that only prove, and of whose premises no adapter on the shelf was taught any pair."""
-    _, held, _ = split_reviewed(learnable(parts.ledger, model), adapter_recipe(parts).held_out)
+    """Reviewed pairs among the answers drawn for review, of documents that only prove, and of whose premises no adapter on the shelf was taught any pair."""
+    sample = [r for r in learnable(parts.ledger, model) if drawn(r.judgement.id, parts.settings.nli_sample)]
+    _, held, _ = split_reviewed(sample, adapter_recipe(parts).held_out)
     rows, premises = _taught(parts, model)
     return [p for p in held if p.id not in rows and digest_text(plain(p.premise)) not in premises]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from ..core.adapting import Calibrated
-from ..core.canonical import digest_json, digest_text, model_digest, new_id, utc_now
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, plain, utc_now
 from ..core.errors import ConflictError, NotFoundError, ProofError
 from ..core.records import Judgement
 from ..ledger import adapting, views
@@ -24,13 +24,15 @@ Target = tuple[str, str | None]
 LEAST = 20
 """Fewest reviewed answers that anything is fitted on."""
 _FLOOR = 1e-12
+_FLATTEST = 0.05
+"""Least slope of a Platt fit that is put into force: what scaling by a temperature of 20, the highest that is tried, comes to."""
 _TOLD = ("n", "accuracy", "nll", "ece15", "ece15_equal_mass", "smooth_ece", "brier")
 
 
 def measure(parts: Parts, task: str, target: Target | None = None) -> dict[str, Any]:
     """Measure and fit a task's reviewed answers: half of them, by their ids, are fitted on, the other half measured.
 
-    Of `nli`, only answers of the model and adapter in force count, or of `target`, and none of a source or claim that was rejected. Of questions with different options, those of the commonest options count.
+    Of `nli`, only answers of the model and adapter in force count, or of `target`, each pair once, and none that was erased or whose source or claim was rejected. Of questions with different options, those of the commonest options count.
 
     Raises:
         ProofError: too few were reviewed.
@@ -55,17 +57,23 @@ def _rows(parts: Parts, task: str, target: Target | None) -> list[tuple[str, Map
     """Judgement, raw probabilities and right label of each reviewed answer, in an order that no one chose."""
     wanted = (target or _target(parts)) if task == TASK else None
     out = adapting.rejected(parts.ledger) if task == TASK else set()
-    found = []
+    asked: dict[tuple[str, str], int] = {}
+    found: list[tuple[str, Mapping[str, float], str]] = []
     for word in views.corrections_for(parts.ledger, task):
         entry = parts.ledger.get(word.judgement)
         record = entry.record if entry is not None else None
         if not isinstance(record, Judgement) or word.label not in record.raw:
             continue
-        content = parts.ledger.content(word.content) if out and word.content else None
-        if content is not None and out & subjects(content):
-            continue
-        if wanted is None or (record.stamp.model_digest, record.stamp.adapter_digest) == wanted:
-            found.append((record.id, record.raw, word.label))
+        if wanted is not None:
+            if (record.stamp.model_digest, record.stamp.adapter_digest) != wanted:
+                continue
+            content = parts.ledger.content(word.content) if word.content else None
+            if content is None or out & subjects(content):
+                continue
+            asked[plain(content["premise"]), plain(content["hypothesis"])] = len(found)
+        found.append((record.id, record.raw, word.label))
+    if wanted is not None:  # a pair asked several times counts once, or it would be fitted and measured on
+        found = [found[i] for i in asked.values()]
     if not found:
         return []
     (common, _), *_ = Counter(tuple(sorted(raw)) for _, raw, _ in found).most_common(1)
@@ -88,9 +96,9 @@ def apply(parts: Parts, method: Literal["temperature", "platt"], by: str) -> Cal
     """
     target = _target(parts)
     found = measure(parts, TASK, target)
-    if method == "temperature" and found["at_bound"]:
+    if found["at_bound"] if method == "temperature" else found["platt"]["a"] < _FLATTEST:
         raise ProofError(
-            f"The best temperature lies beyond {found['temperature']:g}, the last that is tried: these answers say too little about how sure the model may be.",
+            "These answers say too little about how sure the model may be: the best temperature lies beyond those that are tried, or by Platt's fit it is never the surer the likelier it is right.",
             "Review answers as they come, right ones too.",
         )
     after = found[f"{method}_after"]

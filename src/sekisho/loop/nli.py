@@ -8,7 +8,6 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast
 
@@ -93,8 +92,12 @@ class Line:
         self.serves = Serves(reader.base, None)
         self.problem: str | None = None
         self.activation: str | None = None
-        with suppress(SekishoError):  # `problem` says it, and the way back over HTTP stays open
+        try:
             self.take_up()
+        except SekishoError:
+            if self.problem is None:
+                raise
+            # Else `problem` says it, and the way back over HTTP stays open.
 
     def take_up(self, ready: Any = None) -> bool:
         """Let the ledger's latest step come true; return whether anything changed.
@@ -289,7 +292,7 @@ class Nli:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        for line in self._lines.values():
+        for line in list(self._lines.values()):
             await asyncio.to_thread(line.batcher.close)
 
 

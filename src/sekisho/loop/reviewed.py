@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..core.canonical import digest_text
+from ..core.canonical import digest_text, plain
 from ..core.records import Correction, Judgement
 from ..ledger import adapting, views
 from ..ledger.store import Ledger
@@ -37,11 +36,6 @@ class Reviewed:
         """The document the premise is from; the premise itself when nobody named one."""
         content = self.content or {}
         return plain(str(content.get("source") or content.get("premise")))
-
-
-def plain(text: str) -> str:
-    """A text without what nobody sees a difference in: widths of letters (NFKC) and blanks. Two spellings of one text must not lie on both sides of a split."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def reviewed(ledger: Ledger, model: str) -> list[Reviewed]:
@@ -74,31 +68,52 @@ def subjects(content: Mapping[str, Any]) -> set[tuple[str, str]]:
     return found | ({("source", digest_text(str(source)))} if source else set())
 
 
-def attention(ledger: Ledger, model: str) -> float:
-    """Which share of the right answers somebody looked at, where anybody looked: in documents (without a source: in requests) with a word on any answer.
+def drawn(id: str, share: float) -> bool:
+    """Whether an answer is among those the house draws for review. Its id alone decides, so neither its text nor how the model did has a part in it."""
+    return int(digest_text("nli-sample-1:" + id)[-8:], 16) < share * 2**32
 
-    Every wrong answer there counts as found and every answer without a word as right, so that the share is rather too small. A pair asked several times counts once.
+
+def attention(ledger: Ledger, model: str, share: float) -> float:
+    """Which share of the right answers somebody looked at, of those drawn for review, from the first answer with a word to the last.
+
+    Whatever has no word counts as right and passed over (also what was erased or belongs to a rejected source), so that the share is rather too small. A pair
+    asked several times counts once.
 
     Returns:
-        0 to 1; 1 when no answer there was right.
+        0 to 1; 0 when nothing was confirmed.
     """
-    words = {r.judgement.id: r.wrong for r in _all(ledger)}
-    said: dict[str, dict[str, bool | None]] = {}
-    for judgement in _answers(ledger, model):
-        content = (ledger.content(judgement.content) if judgement.content else None) or {}
-        place = plain(str(content.get("source") or judgement.links.get("request")))
-        pair = f"{content.get('premise', judgement.id)}\n{content.get('hypothesis')}"
-        known = said.setdefault(place, {})
-        known[pair] = words.get(judgement.id, known.get(pair))
-    looked = [
-        w for pairs in said.values() if any(w is not None for w in pairs.values()) for w in pairs.values()
-    ]
-    right = sum(w is not True for w in looked)
-    return sum(w is False for w in looked) / right if right else 1.0
+    words = [r for r in learnable(ledger, model) if drawn(r.judgement.id, share)]
+    right = {_pair(r.judgement.id, r.content) for r in words if not r.wrong}
+    wrong = {_pair(r.judgement.id, r.content) for r in words if r.wrong}
+    if not right:
+        return 0.0
+    first, last = min(r.judgement.at for r in words), max(r.judgement.at for r in words)
+    shown = {
+        _pair(j.id, ledger.content(j.content) if j.content else None)
+        for j in answers(ledger, model)
+        if first <= j.at <= last and drawn(j.id, share)
+    }
+    return len(right) / len((shown | right) - wrong)
 
 
-def _answers(ledger: Ledger, model: str) -> Iterator[Judgement]:
+def _pair(id: str, content: Mapping[str, Any] | None) -> tuple[str, str]:
+    """A pair; an answer whose content was erased is like no other."""
+    return (plain(str(content["premise"])), plain(str(content["hypothesis"]))) if content else (id, "")
+
+
+def answers(ledger: Ledger, model: str) -> Iterator[Judgement]:
+    """Every answer of a base, under whatever adapter, oldest first."""
     after = 0
     while page := ledger.entries(kind="judgement", task=TASK, after=after, limit=1000):
         yield from (j for e in page if (j := cast(Judgement, e.record)).stamp.model_digest == model)
         after = page[-1].seq
+
+
+def unseen(ledger: Ledger, model: str, share: float) -> Iterator[tuple[Judgement, Mapping[str, Any]]]:
+    """Answers drawn for review on which nobody has spoken, with what was asked, oldest first."""
+    spoken = {w.judgement for w in views.corrections_for(ledger, TASK)}
+    for judgement in answers(ledger, model):
+        if judgement.id not in spoken and drawn(judgement.id, share):
+            content = ledger.content(judgement.content) if judgement.content else None
+            if content is not None:
+                yield judgement, content

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.errors import ProofError
+from .bounds import upper_bound
 from .probabilities import Floats, Ints, brier, ece
 
 Rule = Literal["better", "not_worse"]
@@ -28,7 +29,7 @@ class Terms:
         accuracy: least accuracy on the target hold-out.
         margin: most accuracy the guard set may lose, with confidence 1 - alpha.
         least: fewest rows of the target hold-out.
-        looked_at: which share of the right answers people looked at, where they found the wrong ones. Below 1, what the rival has wrong is over-represented among the rows.
+        looked_at: which share of the right answers people looked at, if they found all wrong ones. Below 1, what the rival has wrong is over-represented among the rows.
     """
 
     rule: Rule = "better"
@@ -57,7 +58,8 @@ class Versus:
     Attributes:
         gained, lost: rows only the candidate, or only the rival, has right.
         p_better, p_worse: exact one-sided McNemar p-values; p_two_sided: of "they differ" (McNemar 1947).
-        documents_gained, documents_lost: documents in which the candidate, or the rival, has more rows right. Rows of one document are not independent, documents are.
+        wrong: rows the rival has wrong.
+        documents_gained, documents_lost: of one row a document, drawn with the seed, those only the candidate, or only the rival, has right. Rows of one document are not independent, documents are.
         difference: accuracy gained; low, high: its 95 % bootstrap interval; least: its one-sided lower bound at 1 - alpha (`least_difference`).
     """
 
@@ -67,6 +69,7 @@ class Versus:
     p_better: float
     p_worse: float
     p_two_sided: float
+    wrong: int
     documents_gained: int
     documents_lost: int
     difference: float
@@ -126,17 +129,19 @@ def versus(
     drawn = (counts[:, 0] - counts[:, 1]) / n
     low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975))
     least = least_difference(gained, lost, n, alpha)
-    votes = _votes(hit.astype(int) - hit_rival.astype(int), groups)
-    return Versus(n, gained, lost, *mcnemar(gained, lost), *votes, (gained - lost) / n, low, high, least)
+    one = _one_a_group(groups, seed) if groups is not None else np.arange(n)
+    by_document = int((hit & ~hit_rival)[one].sum()), int((hit_rival & ~hit)[one].sum())
+    wrong = int((~hit_rival).sum())
+    return Versus(
+        n, gained, lost, *mcnemar(gained, lost), wrong, *by_document, (gained - lost) / n, low, high, least
+    )
 
 
-def _votes(differences: Ints, groups: Sequence[str] | None) -> tuple[int, int]:
-    """Documents with more rows gained than lost, and with fewer."""
-    sums: dict[Any, int] = {}
-    for place, (difference, group) in enumerate(zip(differences, groups or differences, strict=True)):
-        key = place if groups is None else group
-        sums[key] = sums.get(key, 0) + int(difference)
-    return sum(s > 0 for s in sums.values()), sum(s < 0 for s in sums.values())
+def _one_a_group(groups: Sequence[str], seed: int) -> Ints:
+    """The place of one row of each group, drawn with a seed."""
+    order = np.random.default_rng(seed).permutation(len(groups))
+    found = {groups[i]: int(i) for i in order}
+    return np.asarray(sorted(found.values()), dtype=np.int64)
 
 
 def least_difference(gained: int, lost: int, n: int, alpha: float) -> float:
@@ -217,12 +222,14 @@ def _enough(target: Versus, terms: Terms) -> tuple[bool, str]:
 
 def _improves(target: Versus, terms: Terms) -> tuple[bool, str]:
     told = f"on the hold-out it gains {target.gained} rows and loses {target.lost}"
-    chosen = f" (people looked at {terms.looked_at:.0%} of the right answers there)" * (terms.looked_at < 1)
+    chosen = f" (people looked at {terms.looked_at:.0%} of the right answers)" * (terms.looked_at < 1)
     if terms.rule == "better":
         p, by_document = p_values(target, terms)
         ok = max(p, by_document) <= terms.level
         limit = f"{terms.level:.3g}, its part of {terms.alpha:g} as proof {terms.look} against what serves"
-        test = f"exact McNemar p = {p:.3g}, and {by_document:.3g} by documents ({target.documents_gained} better, {target.documents_lost} worse){chosen}"
+        name = "exact McNemar" if terms.looked_at >= 1 else "binomial"
+        one = f"{by_document:.3g} on one row a document ({target.documents_gained} gained, {target.documents_lost} lost)"
+        test = f"{name} p = {p:.3g}, and {one}{chosen}"
         told = f"{told}: {test}, {'at most' if ok else 'not both at most'} {limit}"
         return ok, f"{told}{'' if ok else ', so no improvement is shown'}"
     least = _least_weighed(target, terms)
@@ -234,7 +241,7 @@ def _improves(target: Versus, terms: Terms) -> tuple[bool, str]:
 
 
 def p_values(target: Versus, terms: Terms) -> tuple[float, float]:
-    """One-sided p-values of "the candidate is better": of rows (McNemar's, exactly, with the chance of `Terms`), and of documents.
+    """One-sided p-values of "the candidate is better", of all rows and of one row a document: McNemar's, exactly, with the chance of `Terms` in place of a half.
 
     With rows chosen by what the rival had wrong, a candidate that is no better wins more than half of those on which they differ.
     """
@@ -245,13 +252,16 @@ def p_values(target: Versus, terms: Terms) -> tuple[float, float]:
 
 
 def _least_weighed(target: Versus, terms: Terms) -> float:
-    """The lower bound of the difference, each lost row standing for those of its sort at which nobody looked."""
-    if terms.looked_at >= 1 or not target.lost:
+    """The lower bound of the difference; where people chose the rows, from exact bounds of what is gained of wrong answers and lost of right ones, each by its share."""
+    if terms.looked_at >= 1:
         return target.least
     if terms.looked_at <= 0:
         return -1.0
-    lost = math.ceil(target.lost / terms.looked_at)
-    return least_difference(target.gained, lost, target.n + lost - target.lost, terms.level)
+    right = (target.n - target.wrong) / terms.looked_at
+    share, sure = right / max(right + target.wrong, 1), 1 - terms.level / 2
+    gained = 1 - upper_bound(target.wrong - target.gained, target.wrong, sure) if target.wrong else 0.0
+    lost = upper_bound(target.lost, target.n - target.wrong, sure)
+    return (1 - share) * gained - share * lost
 
 
 def _reaches(accuracy: float, terms: Terms) -> tuple[bool, str]:
