@@ -15,7 +15,7 @@ from sekisho.ledger import adapting
 from sekisho.loop import adapt, adapt_plot, adapt_prove, adapt_series, adapters, calibrate_task
 from sekisho.loop.feedback import Word, export_words, feedback, import_words
 from sekisho.loop.nli import Claim, Nli
-from sekisho.loop.reviewed import attention, drawn
+from sekisho.loop.reviewed import attention, drawn, lot_of, lots
 
 from . import nli_house as made
 from . import nli_makers as makers
@@ -234,6 +234,42 @@ def test_how_many_right_answers_were_looked_at(tmp_path, model):
         ids = [said(f"many {i}", "supports") for i in range(60)]
         assert 15 < sum(drawn(i, 0.5) for i in ids) < 45
         assert share(0.5) > share() / 2
+
+
+def test_of_two_spellings_the_latest_word_counts_and_nothing_is_divided_by_nothing(tmp_path, model):
+    with made.house(tmp_path / "home", model) as own:
+        for premise, label in (("a b", "supports"), ("a  b", "refutes")):
+            id = made.judged(own, model, "supports", premise=premise, source="s")
+            feedback(own, Word(judgement=id, label=label, reason="x"), "hana")
+        assert attention(own.ledger, model_digest(model), 1.0) == 0.0
+        id = made.judged(own, model, "supports", premise="ａ b", source="s")
+        feedback(own, Word(judgement=id, label="supports", reason="x"), "hana")
+        assert attention(own.ledger, model_digest(model), 1.0) == 1.0
+
+
+def test_the_lot_of_a_document_falls_also_on_what_nobody_looked_at(tmp_path, model):
+    with made.house(tmp_path / "home", model) as own:
+        for i in range(30):
+            for k in range(4):
+                id = made.judged(own, model, premise=f"p{i}", hypothesis=f"h{k}", source=f"s{i}")
+                if k == 0:
+                    feedback(own, Word(judgement=id, label="refutes", reason="x"), "hana")
+        found = lots(own.ledger, model_digest(model), 1.0)
+        assert len(found) == 30
+        assert 0 < sum(lot_of(f"p{i}", "h0") in found for i in range(30)) < 20
+
+
+def test_an_adapter_that_cannot_be_read_now_is_not_put_away(small, monkeypatch):
+    home, first = small
+
+    def full(*_):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sekisho.shelf.folder_digest", full)
+        with pytest.raises(ShelfError, match="cannot be read"):
+            adapt.train(home)
+    assert home.shelf.digest_of("nli_adapters", Path(first.folder)) == first.adapter
 
 
 def test_what_was_not_drawn_proves_nothing_and_the_sample_is_what_waits(small, model):

@@ -102,7 +102,7 @@ MODELS: tuple[Spec, ...] = (
     Spec("nli_days", values.real(0, 3650), 7.0, "Least days since the last training for that."),
     Spec(
         "nli_sample",
-        values.real(0, 1),
+        values.real(0.001, 1),
         1.0,
         "Share of NLI answers that the house draws for review; adapters are proved on these alone.",
     ),

@@ -288,7 +288,9 @@ def _shelved(parts: Parts, run: Path) -> str | None:
         if not place.is_dir():
             return None
         parts.shelf.digest_of("nli_adapters", place)
-    except ShelfError:
+    except ShelfError as e:
+        if isinstance(e.__cause__, OSError):  # it cannot be read now, which is no damage
+            raise
         place.rename(place.with_name(f".damaged-{new_id('a')}"))
         return None
     except (OSError, UnicodeDecodeError):

@@ -22,7 +22,7 @@ from .adapt import adapter_recipe, adapters_of, newest, split_reviewed
 from .adapters import adapter_folder, history, nli_folder
 from .making import making
 from .parts import Parts
-from .reviewed import TASK, attention, drawn, learnable
+from .reviewed import TASK, attention, learnable, lot_of, lots
 
 _BATCH = 32
 GUARDS = 1000
@@ -62,9 +62,12 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     )
     sets = {"target": _judged(shown, target, 0), "guard": _judged(shown, guard, len(target))}
     levels = {"target": terms.level, "guard": terms.alpha}
-    groups = {"target": [p.group for p in target], "guard": [p.group for p in guard]}
+    chosen = lots(parts.ledger, model, parts.settings.nli_sample)
+    alone = {"target": [lot_of(p.premise, p.hypothesis) in chosen for p in target]}
     pairs = {
-        name: judged.versus(levels[name], groups[name]) for name, judged in sets.items() if len(judged.labels)
+        name: judged.versus(levels[name], alone.get(name))
+        for name, judged in sets.items()
+        if len(judged.labels)
     }
     measures = {
         name: {**_measures(judged), "versus": pairs[name].json()}
@@ -84,7 +87,7 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
 
 def held_out(parts: Parts, model: str) -> list[Pair]:
     """Reviewed pairs among the answers drawn for review, of documents that only prove, and of whose premises no adapter on the shelf was taught any pair."""
-    sample = [r for r in learnable(parts.ledger, model) if drawn(r.judgement.id, parts.settings.nli_sample)]
+    sample = learnable(parts.ledger, model, parts.settings.nli_sample)
     _, held, _ = split_reviewed(sample, adapter_recipe(parts).held_out)
     rows, premises = _taught(parts, model)
     return [p for p in held if p.id not in rows and digest_text(plain(p.premise)) not in premises]

@@ -91,7 +91,7 @@ def apply(parts: Parts, method: Literal["temperature", "platt"], by: str) -> Cal
     """Fit a version for the NLI answers in force and put it into force. A running server takes it up by itself.
 
     Raises:
-        ProofError: too few were reviewed, the version would make the log-likelihood of the other half worse, or the best temperature lies beyond those that are tried.
+        ProofError: too few were reviewed, the version would make the log-likelihood of the other half worse, or the fit is at its bound: a temperature beyond those that are tried, a Platt slope as flat.
         ConflictError: another adapter came to serve meanwhile.
     """
     target = _target(parts)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..core.canonical import digest_text, plain
+from ..core.canonical import digest_json, digest_text, plain
 from ..core.records import Correction, Judgement
 from ..ledger import adapting, views
 from ..ledger.store import Ledger
@@ -34,8 +34,12 @@ class Reviewed:
     @property
     def group(self) -> str:
         """The document the premise is from; the premise itself when nobody named one."""
-        content = self.content or {}
-        return plain(str(content.get("source") or content.get("premise")))
+        return group_of(self.content or {})
+
+
+def group_of(content: Mapping[str, Any]) -> str:
+    """The document of a pair, as `Reviewed.group`."""
+    return plain(str(content.get("source") or content.get("premise")))
 
 
 def reviewed(ledger: Ledger, model: str) -> list[Reviewed]:
@@ -51,13 +55,18 @@ def _all(ledger: Ledger) -> Iterator[Reviewed]:
             yield Reviewed(cast(Judgement, entry.record), word, content)
 
 
-def learnable(ledger: Ledger, model: str) -> list[Reviewed]:
-    """Those whose content is still there and whose source and claim nobody has rejected; of two words on one pair, the later."""
+def learnable(ledger: Ledger, model: str, share: float = 1.0) -> list[Reviewed]:
+    """Those whose content is still there and whose source and claim nobody has rejected; of two words on one pair, the later.
+
+    Args:
+        share: only answers drawn for review. They are chosen before words are compared, or how the model did would have a part in which answer of a pair counts.
+    """
     out = adapting.rejected(ledger)
     latest: dict[tuple[str, str], Reviewed] = {}
     for one in reviewed(ledger, model):
-        if one.content is not None and not out & subjects(one.content):
-            latest[one.content["premise"], one.content["hypothesis"]] = one
+        if one.content is None or out & subjects(one.content) or not drawn(one.judgement.id, share):
+            continue
+        latest[_pair(one.judgement.id, one.content)] = one
     return list(latest.values())
 
 
@@ -82,7 +91,7 @@ def attention(ledger: Ledger, model: str, share: float) -> float:
     Returns:
         0 to 1; 0 when nothing was confirmed.
     """
-    words = [r for r in learnable(ledger, model) if drawn(r.judgement.id, share)]
+    words = learnable(ledger, model, share)
     right = {_pair(r.judgement.id, r.content) for r in words if not r.wrong}
     wrong = {_pair(r.judgement.id, r.content) for r in words if r.wrong}
     if not right:
@@ -109,11 +118,33 @@ def answers(ledger: Ledger, model: str) -> Iterator[Judgement]:
         after = page[-1].seq
 
 
+def lots(ledger: Ledger, model: str, share: float) -> set[str]:
+    """The lot of each document: of all its answers drawn for review, passed over or not, one, by a digest of its pair.
+
+    Drawn among those that got a word, a lot would fall on what was wrong more often than a row of the whole does.
+    """
+    found: dict[str, str] = {}
+    for judgement in answers(ledger, model):
+        content = ledger.content(judgement.content) if judgement.content else None
+        if content is not None and drawn(judgement.id, share):
+            group, lot = group_of(content), lot_of(str(content["premise"]), str(content["hypothesis"]))
+            found[group] = min(lot, found.get(group, lot))
+    return set(found.values())
+
+
+def lot_of(premise: str, hypothesis: str) -> str:
+    """What a pair is drawn by."""
+    return digest_json(["lot", plain(premise), plain(hypothesis)])
+
+
 def unseen(ledger: Ledger, model: str, share: float) -> Iterator[tuple[Judgement, Mapping[str, Any]]]:
     """Answers drawn for review on which nobody has spoken, with what was asked, oldest first."""
-    spoken = {w.judgement for w in views.corrections_for(ledger, TASK)}
+    out = adapting.rejected(ledger)
+    spoken = {_pair(r.judgement.id, r.content) for r in learnable(ledger, model, share)}
     for judgement in answers(ledger, model):
-        if judgement.id not in spoken and drawn(judgement.id, share):
-            content = ledger.content(judgement.content) if judgement.content else None
-            if content is not None:
-                yield judgement, content
+        content = ledger.content(judgement.content) if judgement.content else None
+        if content is None or out & subjects(content) or not drawn(judgement.id, share):
+            continue
+        if (pair := _pair(judgement.id, content)) not in spoken:
+            spoken.add(pair)
+            yield judgement, content

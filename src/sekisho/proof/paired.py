@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 
 from ..core.errors import ProofError
-from .bounds import upper_bound
 from .probabilities import Floats, Ints, brier, ece
 
 Rule = Literal["better", "not_worse"]
@@ -58,8 +57,7 @@ class Versus:
     Attributes:
         gained, lost: rows only the candidate, or only the rival, has right.
         p_better, p_worse: exact one-sided McNemar p-values; p_two_sided: of "they differ" (McNemar 1947).
-        wrong: rows the rival has wrong.
-        documents_gained, documents_lost: of one row a document, drawn with the seed, those only the candidate, or only the rival, has right. Rows of one document are not independent, documents are.
+        documents_gained, documents_lost: of one row a document, its lot, those only the candidate, or only the rival, has right. Rows of one document are not independent, documents are.
         difference: accuracy gained; low, high: its 95 % bootstrap interval; least: its one-sided lower bound at 1 - alpha (`least_difference`).
     """
 
@@ -69,7 +67,6 @@ class Versus:
     p_better: float
     p_worse: float
     p_two_sided: float
-    wrong: int
     documents_gained: int
     documents_lost: int
     difference: float
@@ -110,9 +107,12 @@ def versus(
     alpha: float = 0.05,
     draws: int = 2000,
     seed: int = 1,
-    groups: Sequence[str] | None = None,
+    alone: Sequence[bool] | None = None,
 ) -> Versus:
-    """Compare two models' answers [n] on the same rows with their labels [n], and the documents [n] they are from; without these each row is one of its own.
+    """Compare two models' answers [n] on the same rows with their labels [n].
+
+    Args:
+        alone: which rows [n] are their documents' lots, at most one a document; None when each row is a document of its own.
 
     The bootstrap draws rows with replacement; only gained, lost and tied rows differ, so their counts are drawn (a multinomial).
 
@@ -129,19 +129,11 @@ def versus(
     drawn = (counts[:, 0] - counts[:, 1]) / n
     low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975))
     least = least_difference(gained, lost, n, alpha)
-    one = _one_a_group(groups, seed) if groups is not None else np.arange(n)
+    one = np.ones(n, dtype=bool) if alone is None else np.asarray(alone, dtype=bool)
     by_document = int((hit & ~hit_rival)[one].sum()), int((hit_rival & ~hit)[one].sum())
-    wrong = int((~hit_rival).sum())
     return Versus(
-        n, gained, lost, *mcnemar(gained, lost), wrong, *by_document, (gained - lost) / n, low, high, least
+        n, gained, lost, *mcnemar(gained, lost), *by_document, (gained - lost) / n, low, high, least
     )
-
-
-def _one_a_group(groups: Sequence[str], seed: int) -> Ints:
-    """The place of one row of each group, drawn with a seed."""
-    order = np.random.default_rng(seed).permutation(len(groups))
-    found = {groups[i]: int(i) for i in order}
-    return np.asarray(sorted(found.values()), dtype=np.int64)
 
 
 def least_difference(gained: int, lost: int, n: int, alpha: float) -> float:
@@ -191,10 +183,10 @@ class Judged:
     candidate: Floats
     labels: Ints
 
-    def versus(self, alpha: float, groups: Sequence[str] | None = None) -> Versus:
+    def versus(self, alpha: float, alone: Sequence[bool] | None = None) -> Versus:
         """The paired comparison of their answers."""
         said = self.rival.argmax(axis=1), self.candidate.argmax(axis=1)
-        return versus(*said, self.labels, alpha, groups=groups)
+        return versus(*said, self.labels, alpha, alone=alone)
 
 
 def verdict(
@@ -232,7 +224,8 @@ def _improves(target: Versus, terms: Terms) -> tuple[bool, str]:
         test = f"{name} p = {p:.3g}, and {one}{chosen}"
         told = f"{told}: {test}, {'at most' if ok else 'not both at most'} {limit}"
         return ok, f"{told}{'' if ok else ', so no improvement is shown'}"
-    least = _least_weighed(target, terms)
+    # What is lost of answers at which nobody looked cannot be bounded by those at which somebody did: the rival may have been another when they got their words.
+    least = target.least if terms.looked_at >= 1 else -1.0
     ok = least >= -terms.margin
     return (
         ok,
@@ -249,19 +242,6 @@ def p_values(target: Versus, terms: Terms) -> tuple[float, float]:
         tail(target.gained, target.gained + target.lost, terms.chance),
         tail(target.documents_gained, target.documents_gained + target.documents_lost, terms.chance),
     )
-
-
-def _least_weighed(target: Versus, terms: Terms) -> float:
-    """The lower bound of the difference; where people chose the rows, from exact bounds of what is gained of wrong answers and lost of right ones, each by its share."""
-    if terms.looked_at >= 1:
-        return target.least
-    if terms.looked_at <= 0:
-        return -1.0
-    right = (target.n - target.wrong) / terms.looked_at
-    share, sure = right / max(right + target.wrong, 1), 1 - terms.level / 2
-    gained = 1 - upper_bound(target.wrong - target.gained, target.wrong, sure) if target.wrong else 0.0
-    lost = upper_bound(target.lost, target.n - target.wrong, sure)
-    return (1 - share) * gained - share * lost
 
 
 def _reaches(accuracy: float, terms: Terms) -> tuple[bool, str]:
