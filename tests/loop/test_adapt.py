@@ -256,7 +256,7 @@ def test_the_lot_of_a_document_falls_also_on_what_nobody_looked_at(tmp_path, mod
                     feedback(own, Word(judgement=id, label="refutes", reason="x"), "hana")
         found = lots(own.ledger, model_digest(model), 1.0)
         assert len(found) == 30
-        assert 0 < sum(lot_of(f"p{i}", "h0") in found for i in range(30)) < 20
+        assert 0 < sum(lot_of({"premise": f"p{i}", "hypothesis": "h0"}) in found for i in range(30)) < 20
 
 
 def test_an_adapter_that_cannot_be_read_now_is_not_put_away(small, monkeypatch):

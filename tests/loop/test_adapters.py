@@ -137,12 +137,17 @@ def test_the_latest_reviews_are_the_serving_adapters_with_the_last_word_on_each(
     assert word.id == home.ledger.entries(kind="correction", newest_first=True, limit=1)[0].id
 
 
-def test_no_rollback_brings_back_what_the_house_took_back(home, model):
+def one_then_two(home, model):
+    """Two proved adapters; the second serves after the first."""
     one, two = made.shelve(home, model, "one"), made.shelve(home, model, "two")
-    made.proved(home, model, one)
-    made.proved(home, model, two)
-    adapters.load(home, one)
-    adapters.load(home, two)
+    for adapter in (one, two):
+        made.proved(home, model, adapter)
+        adapters.load(home, adapter)
+    return one, two
+
+
+def test_no_rollback_brings_back_what_the_house_took_back(home, model):
+    one, two = one_then_two(home, model)
     assert adapters.rollback(home).adapter == one
     assert adapters.rollback(home, step="auto_rollback", only=one).adapter is None
     adapters.load(home, two)
@@ -155,11 +160,7 @@ def test_no_rollback_brings_back_what_the_house_took_back(home, model):
 
 
 def test_a_rollback_to_a_damaged_adapter_is_refused_and_one_by_itself_goes_to_the_base(home, model):
-    one, two = made.shelve(home, model, "one"), made.shelve(home, model, "two")
-    made.proved(home, model, one)
-    made.proved(home, model, two)
-    adapters.load(home, one)
-    adapters.load(home, two)
+    one, two = one_then_two(home, model)
     (home.shelf.get("nli_adapters", one) / "more").write_text("x")
     with pytest.raises(ShelfError):
         adapters.rollback(home)
@@ -178,11 +179,7 @@ def test_a_pair_that_was_asked_often_is_one_review(home, model):
 
 
 def test_a_rollback_by_itself_goes_to_the_base_when_the_one_before_lost_its_proof(home, model):
-    one, two = made.shelve(home, model, "one"), made.shelve(home, model, "two")
-    made.proved(home, model, one)
-    made.proved(home, model, two)
-    adapters.load(home, one)
-    adapters.load(home, two)
+    one, two = one_then_two(home, model)
     made.proved(home, model, one, passed=False)
     with pytest.raises(ConflictError):
         adapters.rollback(home)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 import unicodedata
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ def model_digest(folder: Path) -> str:
 def plain(text: str) -> str:
     """A text without what nobody sees a difference in: widths of letters (NFKC) and blanks. Two spellings of one text must not lie on both sides of a split."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def pair_key(content: Mapping[str, Any]) -> tuple[str, str]:
+    """What makes a pair of premise and hypothesis the same pair, however it is spelt."""
+    return plain(str(content["premise"])), plain(str(content["hypothesis"]))
 
 
 def short(tagged: str, length: int = 12) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from sekisho.core.adapting import Activation, Calibrated, Feedback
-from sekisho.core.canonical import plain
+from sekisho.core.canonical import pair_key
 from sekisho.core.records import Correction, Judgement, Proof
 
 from . import rows
@@ -62,7 +62,7 @@ def latest_reviews(
     Args:
         since: id of the entry after which answers and words count.
     """
-    found: dict[str, tuple[Judgement, Correction]] = {}
+    found: dict[tuple[str, str], tuple[Judgement, Correction]] = {}
     with ledger.snapshot() as db:
         start = rows.get(db, since)
         for spoken, answered in db.execute(_REVIEWS, (task, adapter, start.seq if start else 0)):
@@ -75,13 +75,10 @@ def latest_reviews(
     return list(reversed(found.values()))
 
 
-def _asked(db: sqlite3.Connection, answer: Judgement) -> str:
-    """The pair of an answer as text; an answer whose content was erased is like no other."""
+def _asked(db: sqlite3.Connection, answer: Judgement) -> tuple[str, str]:
+    """The pair of an answer; an answer whose content was erased is like no other."""
     row = db.execute("SELECT body FROM contents WHERE digest = ?", (answer.content or "",)).fetchone()
-    if row is None:
-        return answer.id
-    content = json.loads(row[0])
-    return json.dumps([plain(str(content.get(name))) for name in ("premise", "hypothesis")])
+    return (answer.id, "") if row is None else pair_key(json.loads(row[0]))
 
 
 def rejected(ledger: Ledger) -> set[tuple[str, str]]:

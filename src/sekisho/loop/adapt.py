@@ -75,7 +75,10 @@ def status(parts: Parts, now: str | None = None) -> Status:
     return Status(
         trigger=trigger(sum(r.wrong for r in new), len(new), last or first, now or utc_now(), limits),
         learnable=len(known),
-        held_out=sum(is_held_out(r.group, adapter_recipe(parts).held_out) for r in known),
+        held_out=sum(
+            is_held_out(r.group, adapter_recipe(parts).held_out)
+            for r in learnable(parts.ledger, base, settings.nli_sample)
+        ),
         adapters=tuple(str(m["name"]) for m in made),
     )
 

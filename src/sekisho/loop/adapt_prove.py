@@ -63,7 +63,7 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     sets = {"target": _judged(shown, target, 0), "guard": _judged(shown, guard, len(target))}
     levels = {"target": terms.level, "guard": terms.alpha}
     chosen = lots(parts.ledger, model, parts.settings.nli_sample)
-    alone = {"target": [lot_of(p.premise, p.hypothesis) in chosen for p in target]}
+    alone = {"target": [lot_of(p.model_dump()) in chosen for p in target]}
     pairs = {
         name: judged.versus(levels[name], alone.get(name))
         for name, judged in sets.items()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from ..core.adapting import Calibrated
-from ..core.canonical import digest_json, digest_text, model_digest, new_id, plain, utc_now
+from ..core.canonical import digest_json, digest_text, model_digest, new_id, pair_key, utc_now
 from ..core.errors import ConflictError, NotFoundError, ProofError
 from ..core.records import Judgement
 from ..ledger import adapting, views
@@ -70,7 +70,7 @@ def _rows(parts: Parts, task: str, target: Target | None) -> list[tuple[str, Map
             content = parts.ledger.content(word.content) if word.content else None
             if content is None or out & subjects(content):
                 continue
-            asked[plain(content["premise"]), plain(content["hypothesis"])] = len(found)
+            asked[pair_key(content)] = len(found)
         found.append((record.id, record.raw, word.label))
     if wanted is not None:  # a pair asked several times counts once, or it would be fitted and measured on
         found = [found[i] for i in asked.values()]

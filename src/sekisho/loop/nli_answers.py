@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core.errors import InputError, NotFoundError, SekishoError
 from ..core.records import Judgement
+from .nli_line import Reader
 
 
 @dataclass(frozen=True)
@@ -34,4 +35,13 @@ def wire(answer: Answer, id: str) -> dict[str, Any]:
         "probabilities": dict(j.probabilities),
         "cut_tokens": answer.cut,
         "judgement": j.id,
+    }
+
+
+def truncation(reader: Reader) -> dict[str, Any]:
+    """What is done to a pair that is too long, in the words of the answer."""
+    return {
+        "max_tokens": reader.longest,
+        "policy": "premise_end",
+        "meaning": "A pair above max_tokens loses the end of its premise (`cut_tokens` says how much); the hypothesis is never cut.",
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from ..core.canonical import digest_json, digest_text, plain
+from ..core.canonical import digest_json, digest_text, pair_key, plain
 from ..core.records import Correction, Judgement
 from ..ledger import adapting, views
 from ..ledger.store import Ledger
@@ -107,7 +107,7 @@ def attention(ledger: Ledger, model: str, share: float) -> float:
 
 def _pair(id: str, content: Mapping[str, Any] | None) -> tuple[str, str]:
     """A pair; an answer whose content was erased is like no other."""
-    return (plain(str(content["premise"])), plain(str(content["hypothesis"]))) if content else (id, "")
+    return pair_key(content) if content else (id, "")
 
 
 def answers(ledger: Ledger, model: str) -> Iterator[Judgement]:
@@ -127,14 +127,14 @@ def lots(ledger: Ledger, model: str, share: float) -> set[str]:
     for judgement in answers(ledger, model):
         content = ledger.content(judgement.content) if judgement.content else None
         if content is not None and drawn(judgement.id, share):
-            group, lot = group_of(content), lot_of(str(content["premise"]), str(content["hypothesis"]))
+            group, lot = group_of(content), lot_of(content)
             found[group] = min(lot, found.get(group, lot))
     return set(found.values())
 
 
-def lot_of(premise: str, hypothesis: str) -> str:
+def lot_of(content: Mapping[str, Any]) -> str:
     """What a pair is drawn by."""
-    return digest_json(["lot", plain(premise), plain(hypothesis)])
+    return digest_json(["lot", *pair_key(content)])
 
 
 def unseen(ledger: Ledger, model: str, share: float) -> Iterator[tuple[Judgement, Mapping[str, Any]]]:

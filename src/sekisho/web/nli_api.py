@@ -12,7 +12,8 @@ from starlette.responses import Response
 from ..core.errors import InputError, SekishoError, TooLargeError
 from ..loop.adapt_series import series
 from ..loop.feedback import feedback
-from ..loop.nli import Claim, Which, truncation, wire
+from ..loop.nli import Claim, Which
+from ..loop.nli_answers import truncation, wire
 from .access import REQUEST_ID
 from .bodies import read_object
 from .desk import caller_of, desk_of, links_of, name_of, request_id
