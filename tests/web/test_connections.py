@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from sekisho.web.connections import Crowd, Seldom, hush_accepting, open_files
+from sekisho.web.gathering import Gathering
 
 from . import makers
 from .makers import promote
@@ -147,6 +148,78 @@ def test_what_is_no_http_is_answered_like_every_other_error(live, sent):
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"x-typesafe-request-id: req_" in head
     assert json.loads(body)["detail"]["error_type"] == "malformed_body"
+
+
+def test_an_endless_header_is_cut_off(live):
+    line = b"x-long: " + b"y" * 4000 + b"\r\n"
+    with connect(live, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n") as opened:
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                opened.sendall(line)
+                time.sleep(0.001)
+            raise AssertionError("four megabytes of header were taken")
+    with connect(live, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n" + 10 * line) as opened:
+        time.sleep(0.1)
+        opened.sendall(b"\r\n")
+        assert opened.recv(12) == b"HTTP/1.1 200"
+
+
+def test_requests_may_be_sent_ahead_but_not_without_end(live):
+    one = b"GET /v1/models HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    last = one.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
+    with connect(live, 4 * one + last) as opened:
+        assert rest(opened).count(b"HTTP/1.1 200 ") == 5
+    with connect(live, 1000 * one) as opened:
+        assert rest(opened).count(b"HTTP/1.1 200 ") <= 10
+
+
+def test_who_asks_for_another_protocol_is_answered_in_this_one(live):
+    body = json.dumps({"text": makers.FAMILIAR}).encode()
+    head = (
+        "POST /v1/gate HTTP/1.1\r\nhost: localhost\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n"
+    )
+    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    with connect(live) as opened:
+        for cut in (len(request), len(request) - len(body), 30):
+            opened.sendall(request[:cut])
+            time.sleep(0.05)
+            opened.sendall(request[cut:])
+            assert opened.recv(65536).startswith(b"HTTP/1.1 200 ")
+    with connect(live, b"CONNECT example.com:443 HTTP/1.1\r\nhost: example.com\r\n\r\n") as opened:
+        assert rest(opened).startswith(b"HTTP/1.1 400 ")
+
+
+def test_head_and_body_leave_in_one_piece():
+    class Wire:
+        def __init__(self):
+            self.sent, self.closed = [], False
+
+        def write(self, data):
+            self.sent.append(data)
+
+        def is_closing(self):
+            return self.closed
+
+        def close(self):
+            self.closed = True
+
+    async def play():
+        wire = Wire()
+        gathering = Gathering(wire, asyncio.get_running_loop())
+        gathering.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        gathering.write(b"body")
+        gathering.write(b"more")
+        gathering.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        assert len(wire.sent) == 2
+        await asyncio.sleep(0)  # a stream's head does not wait for its first piece
+        assert len(wire.sent) == 3
+        gathering.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        gathering.close()
+        await asyncio.sleep(0)
+        return wire.sent
+
+    ok = b"HTTP/1.1 200 OK\r\n\r\n"
+    assert asyncio.run(play()) == [ok + b"body", b"more", ok, b"HTTP/1.1 204 No Content\r\n\r\n"]
 
 
 def test_head_is_get_without_a_body(live):

@@ -65,6 +65,28 @@ class Queue:
                 self._finish(batch)
         return job.outcome()
 
+    def run_alone(self, job: Job, commit: Callable[[list[Job]], bool]) -> bool:
+        """Whether `commit` was called and did something. It is not called when somebody else commits or waits to."""
+        if not self._take_lead():
+            return False
+        done = False
+        try:
+            done = commit([job])
+            return done
+        finally:
+            self._finish([job] if done else [])
+
+    def _take_lead(self) -> bool:
+        """Lead, if that takes no waiting."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            free = not (self._closed or self._leading or self._waiting)
+            self._leading = self._leading or free
+            return free
+        finally:
+            self._turn.release()
+
     def _wait(self, job: Job) -> list[Job]:
         """Return the batch this thread must commit, its own job in it; empty when another thread has done it."""
         with self._turn:

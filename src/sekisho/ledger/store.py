@@ -31,6 +31,10 @@ _IDLE_READERS = 8
 _REMEMBERED = 30.0
 """Seconds for which a failed append speaks against the ledger; then it deserves another try."""
 _LAST_SEQ = (1 << 63) - 1
+QUICK = 0.005
+"""Seconds: commits that take no longer on the running mean are done where they are asked for."""
+_LATEST = 0.2
+"""Weight of the latest commit in that mean."""
 
 
 class Ledger:
@@ -51,6 +55,7 @@ class Ledger:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._failed: tuple[float, str] | None = None
+        self._pace = 2 * QUICK
         self.clock_tolerance = 300.0
         """Seconds by which the clock may stand before the newest entry; beyond, nothing is written."""
 
@@ -112,6 +117,23 @@ class Ledger:
             ConflictError: an id is already in the ledger, or twice in `records`.
             LedgerError: it is not known to be durable, so nothing may be released on it.
         """
+        job = self._job(records, sealed)
+        return self._queue.run(job) if job.drafts or job.sealed else []
+
+    def append_at_once(self, records: Sequence[Record], sealed: Sequence[Sealed] = ()) -> list[Entry] | None:
+        """As `append`, for a thread that must not wait: None, and nothing was written, when commits have been slow of late or somebody else writes.
+
+        To change threads costs more than a quick disk's commit, and so does nothing for whoever is alone.
+
+        Raises:
+            ConflictError, LedgerError: as `append`.
+        """
+        job = self._job(records, sealed)
+        if self._pace > QUICK or not self._queue.run_alone(job, self._commit_at_once):
+            return None
+        return job.outcome()
+
+    def _job(self, records: Sequence[Record], sealed: Sequence[Sealed]) -> Job:
         self._require_writer()
         job = Job([draft(r) for r in records], tuple(sealed))
         for s in job.sealed:
@@ -119,7 +141,7 @@ class Ledger:
                 raise LedgerError(
                     f"Sealed content does not have its digest {s.digest}.", "Make it with Ledger.seal."
                 )
-        return self._queue.run(job) if job.drafts or job.sealed else []
+        return job
 
     def act(self, work: Work) -> list[Entry]:
         """Run `work` inside the writer's transaction and append the records it returns; all or nothing, durable when it returns.
@@ -137,9 +159,11 @@ class Ledger:
 
     def _commit(self, batch: list[Job]) -> None:
         """Commit a batch together; when it may be one caller's fault, each alone, so that only that one fails."""
+        began = time.monotonic()
         try:
             self._transact(batch)
             self._failed = None
+            self._pace += _LATEST * (min(time.monotonic() - began, 1.0) - self._pace)
         except LedgerError as e:
             self._fail(batch, e)
         except sqlite3.Error as e:
@@ -148,6 +172,22 @@ class Ledger:
                     self._commit([job])
                 return
             self._fail(batch, schema.translated(e, self.path))
+
+    def _commit_at_once(self, batch: list[Job]) -> bool:
+        """Commit unless another process writes; what else is wrong with the file is for those to say who may wait."""
+        db = self._writer
+        assert db is not None
+        try:
+            db.execute("PRAGMA busy_timeout = 0")
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            finally:
+                db.execute(f"PRAGMA busy_timeout = {round(1000 * schema.BUSY_SECONDS)}")
+        except sqlite3.Error:
+            schema.roll_back(db)
+            return False
+        self._commit(batch)
+        return True
 
     def _fail(self, batch: list[Job], error: LedgerError) -> None:
         for job in batch:
@@ -163,7 +203,8 @@ class Ledger:
         db = self._writer
         assert db is not None
         written: list[tuple[Job, list[Entry]]] = []
-        db.execute("BEGIN IMMEDIATE")
+        if not db.in_transaction:
+            db.execute("BEGIN IMMEDIATE")
         try:
             head = rows.head(db)
             rows.check_clock(db, self.clock_tolerance)

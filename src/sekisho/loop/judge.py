@@ -125,7 +125,7 @@ class Judge:
             record = record.model_copy(update={"usage": usage})
             content = {"requests": list(requests), "contract": desk[0]}
             content |= {"level": desk[1]} if desk[1] else {}
-            return (await self._keeper.keep([record], content, until + _COMMIT_SECONDS))[0]
+            return (await self._keeper.keep([record], content, until + _COMMIT_SECONDS, self._alone))[0]
 
     async def _read(
         self, serving: Serving, requests: Sequence[str], desk: Desk, lane: Lane, until: float
@@ -188,7 +188,12 @@ class Judge:
                 for a, s in zip(asked, scores, strict=True)
             ]
             content = {"state": state, "questions": [kept(a) for a in asked]}
-            return await self._keeper.keep(records, content, until + _COMMIT_SECONDS)
+            return await self._keeper.keep(records, content, until + _COMMIT_SECONDS, self._alone)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether one request is open, which is the one that asks."""
+        return sum(self._open.values()) == 1
 
     def _until(self, lane: Lane) -> float:
         """The time at which the engine must have answered a request that came now; its commit has `_COMMIT_SECONDS` from then."""

@@ -7,11 +7,11 @@ import hmac
 import ipaddress
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +22,7 @@ from ..core.errors import AccessError, HostError, OverloadedError, ScopeError, S
 from ..loop.keys import Ring
 from .errors import render, unexpected
 from .scopes import OPEN, wanted
+from .straight import Endpoint
 
 REQUEST_ID = "x-typesafe-request-id"
 """Header of every answer; judgements carry the same id as their link `request`."""
@@ -43,6 +44,7 @@ class Door:
             come in, and no page of another site.
         batch: further bearer tokens, whose requests take the batch lane.
         origins: other sites whose pages may call this server; none by default.
+        straight: routes that are called without asking the framework, by method and path.
     """
 
     def __init__(
@@ -52,8 +54,9 @@ class Door:
         ring: Ring,
         batch: Sequence[str] = (),
         origins: Sequence[str] = (),
+        straight: Mapping[tuple[str, str], Endpoint] | None = None,
     ) -> None:
-        self._app = app
+        self._app, self._straight = app, straight or {}
         self._origins = frozenset(o.lower().rstrip("/") for o in origins)
         self._tokens = [_digest(t.encode("utf-8")) for t in (*tokens, *batch)]
         self._batch = [_digest(t.encode("utf-8")) for t in batch]
@@ -79,15 +82,24 @@ class Door:
             scope["state"]["caller"] = self.check(headers, scope["method"], scope["path"])
             if _knows(headers.get("authorization", ""), self._batch):
                 scope["state"]["lanes"] |= {"token": "be"}
-            await self._app(scope, receive, reply)
+            await self._answer(scope, receive, reply)
         except ClientDisconnect:
             return
-        except SekishoError as e:
-            await render(e, scope["path"])(scope, receive, reply)
-        except Exception:
+        except Exception as e:
+            if isinstance(e, SekishoError) and not reply.started:
+                await render(e, scope["path"])(scope, receive, reply)
+                return
             _log.exception("%s %s (%s) failed", scope["method"], scope["path"], request_id)
             if not reply.started:
                 await unexpected(request_id, scope["path"])(scope, receive, reply)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._straight.get((scope["method"], scope["path"]))
+        if endpoint is None:
+            await self._app(scope, receive, send)
+        else:
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
 
     def check(self, headers: Headers, method: str, path: str) -> Caller:
         """Return who comes in.

@@ -49,6 +49,7 @@ from .access import Door
 from .connections import Crowd, configured, hush_accepting, open_files
 from .desk import Desk
 from .scopes import describe
+from .straight import straight
 
 _DRAIN_SECONDS = 20
 """How long requests under way may take after SIGTERM."""
@@ -104,7 +105,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             "auto_configure": False,
         },
     )
-    for room in (
+    rooms = (
         systemone_api,
         decisions_api,
         openai_api,
@@ -119,7 +120,8 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         keys_api,
         lanes,
         health,
-    ):
+    )
+    for room in rooms:
         app.include_router(room.router)
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)
@@ -131,6 +133,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
         ring=Ring(parts),
         batch=settings.token_list("batch_tokens"),
         origins=settings.token_list("cors_origins"),
+        straight=straight(room.router for room in rooms),
     )
     undescribed = app.openapi
     app.openapi = lambda: describe(undescribed())  # type: ignore[method-assign]

@@ -18,21 +18,33 @@ _BEAT_SECONDS = 15.0
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`. The request's body must have been read.
+    """Return the result of `work`, done in this very task. The request's body must have been read.
 
     Raises:
         ClientDisconnect: when the client hung up first; `work` was cancelled then, and has cleaned up.
     """
-    task, gone = asyncio.create_task(work), asyncio.create_task(_hung_up(request.receive))
+    mine, left = asyncio.current_task(), False
+    assert mine is not None
+
+    def leave(watch: asyncio.Task[None]) -> None:
+        nonlocal left
+        if not watch.cancelled():
+            left = True
+            mine.cancel()
+
+    gone = asyncio.create_task(_hung_up(request.receive))
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
+        return await work
+    except asyncio.CancelledError:
+        if left and mine.cancelling() == 1:
+            raise ClientDisconnect from None
+        raise
     finally:
+        if left:
+            mine.uncancel()
+        gone.remove_done_callback(leave)
         gone.cancel()  # holds nothing, so nobody waits for its end
-        if not task.done():
-            await _cancelled(task)
 
 
 class EventStream(StreamingResponse):
