@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sekisho import metrics
 from sekisho.core.engine import Message, Sampling
 from sekisho.core.errors import EngineError, EngineTimeoutError, OverloadedError, SekishoError
 from sekisho.serve.engines.fake import FakeEngine, Script
@@ -284,6 +285,27 @@ def test_a_stop_of_the_engine_answers_everybody():
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         assert all(isinstance(o, SekishoError) for o in outcomes)
         await settled(lanes, engine)
+
+    run(main)
+
+
+def test_what_ends_after_a_stop_leaves_the_gauges_as_they_were():
+    def shown() -> dict[str, float]:
+        return {x.labels["state"]: x.value for x in metrics.LANE_SLOTS.collect()[0].samples}
+
+    async def main() -> None:
+        before = shown()
+        engine = Watched(Script(text=TEXT, delay=5.0), 2)
+        lanes = Lanes(engine, Rules(slots=2))
+        await lanes.start()
+        deciding = asyncio.create_task(lanes.lane("rt").ask("x", [question(2)], 60.0))
+        writing = asyncio.create_task(text_of(lanes.lane("be")))
+        await asyncio.sleep(1)
+        assert lanes.status()["slots"] == {"held_rt": 1, "held_be": 1, "transfer": 0, "free": 0}
+        await lanes.stop()
+        await asyncio.gather(deciding, writing, return_exceptions=True)
+        await settled(lanes, engine)
+        assert {k: v for k, v in shown().items() if v} == {k: v for k, v in before.items() if v}
 
     run(main)
 

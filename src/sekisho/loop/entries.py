@@ -94,10 +94,16 @@ class Serving:
         Args:
             by: engine and model digest of who answered; None for what serves.
         """
-        said = {} if by is None else {"engine": by[0], "model_digest": by[1]}
+        if by is None:
+            return self.stamp if task == "gate" else self._uncalibrated
+        said = {"engine": by[0], "model_digest": by[1]}
         if task != "gate":
             said["calibration"] = "uncalibrated"
-        return self.stamp.model_copy(update=said) if said else self.stamp
+        return self.stamp.model_copy(update=said)
+
+    @cached_property
+    def _uncalibrated(self) -> Stamp:
+        return self.stamp.model_copy(update={"calibration": "uncalibrated"})
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,13 @@ class LaneMetrics:
         """A request gave its first text or its scores, so many seconds after it came."""
         metrics.LANE_FIRST_SECONDS.labels(lane).observe(seconds)
 
+    def decided(self, lane: Lane, tokens: int, seconds: float) -> None:
+        """A decision that waited for no slot was answered."""
+        self.started(lane, 0.0, 0)
+        self.answered(lane, seconds)
+        self.read(lane, tokens, seconds)
+        self.ended(lane, tokens, 0)
+
     def read(self, lane: Lane, tokens: int, seconds: float) -> None:
         """A prompt, or the prompts of some questions, were read in so many seconds."""
         if tokens and seconds > 0:

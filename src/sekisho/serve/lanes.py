@@ -2,6 +2,7 @@
 
 A piece of engine work is a task, and its slot comes free in that task's done-callback and nowhere else: whatever is cancelled, at whichever await, a slot
 can neither leak nor be given out twice. A BE text that makes room keeps its tokens and goes on after them; its caller sees time pass.
+An RT decision that finds a slot free is done by its caller, as nobody ever stops it, and the slot comes free on his way out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from .. import metrics
 from ..core.engine import Backend, Engine, EngineInfo, Lane, Message, Piece, Sampling
@@ -21,6 +22,7 @@ from ..core.question import OptionScores, Question
 from .deadline import by, deadline_in
 from .jobs import Job, Run
 from .lane_metrics import LaneMetrics
+from .lane_status import status_of
 from .lane_view import LaneView
 from .rules import Action, Refuse, Rules, Start, Stop
 from .schedule import Schedule
@@ -65,7 +67,7 @@ class Lanes:
         """Stop the engine. Requests in the lanes fail with EngineError."""
         self._stopped = True
         await self.engine.stop()
-        for job in list(self._jobs.values()):
+        for job in [j for j in self._jobs.values() if j.task is not None or not j.started]:
             job.out.put_nowait(EngineError("The engine was stopped.", "Try again in a moment."))
             self._leave(job)
         self._metrics.close()
@@ -111,9 +113,27 @@ class Lanes:
 
         if not questions:
             return []
-        async with aclosing(self._through(lane, timeout, run, decision=True)) as results:
-            answer: list[OptionScores] = await anext(results)
-        return answer
+        job = self._enter(lane, timeout, run)
+        actions = self._schedule.arrived(job.id, lane, job.arrived, decision=True)
+        mine = next((a for a in actions if isinstance(a, Start) and a.id == job.id), None)
+        if lane == "rt" and mine is not None:
+            self._do([a for a in actions if a is not mine])
+            return await self._here(job, state, questions, mine.seat)
+        async with aclosing(self._through(job, actions)) as results:
+            return cast(list[OptionScores], await anext(results))
+
+    async def _here(
+        self, job: Job, state: str, questions: Sequence[Question], slot: int
+    ) -> list[OptionScores]:
+        """An RT decision on a slot that is free."""
+        job.started = True
+        try:
+            done = await self.engine.ask(state, questions, job.seconds_left(), slot)
+            self._metrics.decided(job.lane, sum(s.input_tokens for s in done), self._now() - job.arrived)
+            return done
+        finally:
+            self._jobs.pop(job.id, None)
+            self._do(self._schedule.ended(job.id, self._now()))
 
     async def generate(
         self, messages: Sequence[Message], sampling: Sampling, timeout: float, lane: Lane = "rt"
@@ -151,28 +171,16 @@ class Lanes:
             if lane == "rt" and watch.first is not None:
                 self._metrics.read(lane, piece.input_tokens, watch.first - watch.began)
 
-        async with aclosing(self._through(lane, timeout, run)) as pieces:
+        job = self._enter(lane, timeout, run)
+        async with aclosing(self._through(job, self._schedule.arrived(job.id, lane, job.arrived))) as pieces:
             async for piece in pieces:
                 yield piece
                 if piece.finish is not None:
                     return
 
     def status(self) -> dict[str, Any]:
-        """Slots by state; for each lane how many wait, and the estimated seconds until one that came now would start."""
-        schedule = self._schedule
-        lanes = {
-            name: {
-                "waiting": schedule.waiting(name),
-                "estimated_wait_seconds": round(schedule.estimate(name), 3),
-            }
-            for name in ("rt", "be")
-        }
-        return {"slots": schedule.counts(), "lanes": lanes, "line": [self._place(i) for i in schedule.line()]}
-
-    def _place(self, id: int) -> dict[str, Any]:
-        job = self._jobs[id]
-        wait = self._schedule.estimate(job.lane, id)
-        return {"id": id, "lane": job.lane, "estimated_wait_seconds": round(wait, 3)}
+        """As `status_of`."""
+        return status_of(self._schedule, lambda id: self._jobs[id].lane)
 
     def retry_after(self, lane: Lane) -> int:
         """Whole seconds after which somebody who is refused now may try again."""
@@ -180,15 +188,15 @@ class Lanes:
 
     # A request's way through
 
-    async def _through(
-        self, lane: Lane, timeout: float, run: Run, decision: bool = False
-    ) -> AsyncGenerator[Any]:
-        """Queue a request and yield what it gives, until its deadline. Closing this takes it out wherever it is."""
-        now = asyncio.get_running_loop().time()
-        job = Job(next(self._ids), lane, now, deadline_in(timeout), run)
+    def _enter(self, lane: Lane, timeout: float, run: Run) -> Job:
+        job = Job(next(self._ids), lane, self._now(), deadline_in(timeout), run)
         self._jobs[job.id] = job
+        return job
+
+    async def _through(self, job: Job, actions: Sequence[Action]) -> AsyncGenerator[Any]:
+        """Carry out what a request's arrival brought, and yield what it gives, until its deadline. Closing this takes it out wherever it is."""
         try:
-            self._do(self._schedule.arrived(job.id, lane, now, decision))
+            self._do(actions)
             while True:
                 given = await by(job.deadline, job.out.get())
                 if isinstance(given, BaseException):
@@ -226,7 +234,8 @@ class Lanes:
                 self._refuse(self._jobs.pop(action.id), action.retry_after)
             else:
                 metrics.LANE_AGED.inc()
-        self._metrics.show()
+        if not self._stopped:
+            self._metrics.show()
         self._set_alarm()
 
     def _start(self, job: Job, slot: int) -> None:

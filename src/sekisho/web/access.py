@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -224,6 +225,7 @@ def _netloc(url: str) -> str:
         return ""
 
 
+@functools.lru_cache(256)
 def _is_loopback(host: str) -> bool:
     try:
         name = urlsplit(f"//{host}").hostname or ""

@@ -85,7 +85,6 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-            await desk.retries.close()
             await desk.nli.close()
             await desk.eyes.close()
             await desk.watch.stop()

@@ -20,7 +20,7 @@ from .desk import Desk, caller_of, desk_of, links_of, request_id
 from .errors import json_response
 from .lanes import lane_of
 from .schemas import ERRORS, SystemOneAnswer, SystemOneRequest, body_of
-from .waiting import unless_gone
+from .waiting import hung_up
 
 router = APIRouter(tags=["System One"])
 
@@ -48,8 +48,9 @@ async def systemone(request: Request) -> Response:
         links |= {"retry_of": repeats} if repeats else {}
         return await _answer(desk, asked, links, lane, caller_of(request).clearance)
 
-    run = desk.retries.run(_key(request, lane, raw), mine, _is_retry(request), work)
-    first, answer = await unless_gone(request, run)
+    first, answer = await desk.retries.run(
+        _key(request, lane, raw), mine, _is_retry(request), work, lambda: hung_up(request)
+    )
     return json_response(answer, headers={REQUEST_ID: first})
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
 _SEND_SECONDS = 60.0
@@ -45,6 +45,17 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
             mine.uncancel()
         gone.remove_done_callback(leave)
         gone.cancel()  # holds nothing, so nobody waits for its end
+
+
+def hung_up(request: Request) -> bool:
+    """Whether the client is known to have hung up by now. The request's body must have been read."""
+    asking = cast(Coroutine[Any, Any, Message], request.receive())
+    try:
+        asking.send(None)
+    except StopIteration as told:
+        return bool(told.value["type"] == "http.disconnect")
+    asking.close()  # it would wait for news, so there is none
+    return False
 
 
 class EventStream(StreamingResponse):
