@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from sekisho.serve.engines.child import NoGpuError, parameters
+from sekisho.serve.engines.child import NoGpuError, free_on_gpus, parameters, require_landed
 
 PARENT = """
 import asyncio, sys
@@ -129,3 +129,32 @@ def test_a_gpu_that_is_absent_is_not_replaced_by_the_cpu(monkeypatch):
     monkeypatch.setattr(xllamacpp, "get_device_info", lambda: [{"type": 0}])
     with pytest.raises(NoGpuError):
         parameters(json.loads(launch("m.gguf", device="cuda")))
+
+
+def test_layers_that_landed_on_the_cpu_end_the_start(tmp_path):
+    model = tmp_path / "m.gguf"
+    model.write_bytes(bytes(1 << 20))
+    asked = {"model": str(model), "device": "cuda"}
+    require_landed(asked, 10 << 20, 9 << 20)
+    require_landed({**asked, "device": "cpu"}, 10 << 20, 10 << 20)
+    for after in (
+        10 << 20,
+        (10 << 20) - (1 << 18),
+        11 << 20,
+    ):  # nothing, a quarter, and another program freed some
+        with pytest.raises(NoGpuError, match="landed on the CPU"):
+            require_landed(asked, 10 << 20, after)
+
+
+def test_the_cpus_memory_is_not_the_gpus():
+    class Kinds:
+        GGML_BACKEND_DEVICE_TYPE_GPU, GGML_BACKEND_DEVICE_TYPE_IGPU = 1, 2
+
+    class Library:
+        ggml_backend_dev_type = Kinds
+
+        @staticmethod
+        def get_device_info():
+            return [{"type": kind, "memory_free": 10 ** (kind + 1)} for kind in (0, 1, 2)]
+
+    assert free_on_gpus(Library) == 100 + 1000

@@ -20,8 +20,12 @@ _ERRORS_ONLY = 1
 """llama.cpp's verbosity at which a failed load still says why (0 hides it)."""
 
 
+_LANDED = 0.5
+"""Least share of the model file's size by which the GPUs' free memory must have shrunk when its layers lie there; other programs may free some meanwhile."""
+
+
 class NoGpuError(Exception):
-    """A GPU was asked for and llama.cpp sees none."""
+    """A GPU was asked for, and llama.cpp sees none or did not put the model there."""
 
 
 def die_with_parent(parent: int) -> None:
@@ -73,9 +77,37 @@ def parameters(launch: dict[str, Any]) -> Any:
 
 
 def _has_gpu(xllamacpp: Any) -> bool:
+    return bool(_gpus(xllamacpp))
+
+
+def _gpus(xllamacpp: Any) -> list[dict[str, Any]]:
     kinds = xllamacpp.ggml_backend_dev_type
     gpus = {kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU}
-    return any(d["type"] in gpus for d in xllamacpp.get_device_info())
+    return [d for d in xllamacpp.get_device_info() if d["type"] in gpus]
+
+
+def free_on_gpus(xllamacpp: Any) -> int:
+    """Bytes that are free on all GPUs together."""
+    return sum(int(d["memory_free"]) for d in _gpus(xllamacpp))
+
+
+def require_landed(launch: dict[str, Any], before: int, after: int) -> None:
+    """Check that a model which was to lie on the GPU took memory there.
+
+    Args:
+        before, after: bytes free on the GPUs before and after it was loaded.
+
+    Raises:
+        NoGpuError: when layers landed on the CPU, where they would be computed slowly and without a word.
+    """
+    if launch["device"] != "cuda":
+        return
+    size = os.stat(launch["model"]).st_size  # noqa: PTH116  (the child loads as little as it can)
+    if before - after < _LANDED * size:
+        raise NoGpuError(
+            f"device cuda was asked for, but loading took {max(0, before - after) >> 20} MiB of the GPU for a model of {size >> 20} MiB: "
+            "layers landed on the CPU."
+        )
 
 
 def main() -> None:
@@ -90,7 +122,9 @@ def main() -> None:
     try:
         import xllamacpp
 
+        before = free_on_gpus(xllamacpp)
         server = xllamacpp.Server(parameters(launch))
+        require_landed(launch, before, free_on_gpus(xllamacpp))
     except NoGpuError as e:
         _say(out, {"no_device": str(e)})
         os._exit(1)
