@@ -1,11 +1,12 @@
 """What durability costs: group commit beside one commit a row, verification, the size of proofs, what an entry adds to a judgement.
 
-    python benchmarks/ledger.py [--rows N] [--entries N] [--proof-entries N]
+    python benchmarks/ledger.py [--rows N] [--entries N] [--content-entries N] [--proof-entries N]
 
 All in one run on one disk, every commit with `synchronous=FULL`. **Group commit**: 32 threads append one judgement each, again and again,
 and go on when it is durable. **Single rows** is the same file format, the same 32 threads and the same records, but a lock around each
 append, so that every record is a transaction of its own: what a ledger without group commit does. **Verification** is the full audit of
-`sekisho audit verify` beside a bare walk of the chain. Proof sizes are of the compact form.
+`sekisho audit verify` beside a bare walk of the chain: of a million entries, so that the start of the audit's processes does not count, and
+of entries each of which has content, as a server's have. Proof sizes are of the compact form. Exit code 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from sekisho.loop.evidence import compact_form
 WRITERS = 32
 _STAMP = Stamp(engine="bench", model="none", model_digest="sha256:0")
 _PAGE = 10_000
+_CONTENT = {"requests": ["May I show a patient's record to her employer?"]}
 
 
 def record() -> Judgement:
@@ -69,10 +71,13 @@ def append_rate(path: Path, rows: int, alone: bool) -> float:
         return rows // WRITERS * WRITERS / (time.perf_counter() - start)
 
 
-def fill(ledger: Ledger, entries: int) -> None:
+def fill(ledger: Ledger, entries: int, with_content: bool = False) -> None:
     """Append many records, a page a transaction."""
     while (have := ledger.count()) < entries:
-        ledger.append([record() for _ in range(min(_PAGE, entries - have))])
+        count = min(_PAGE, entries - have)
+        sealed = [ledger.seal(_CONTENT) for _ in range(count if with_content else 0)]
+        contents = [s.digest for s in sealed] or [None] * count
+        ledger.append([record().model_copy(update={"content": c}) for c in contents], sealed)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -94,13 +99,22 @@ def bare_walk(ledger: Ledger) -> None:
             head = Head(seq, tag)
 
 
+def verified_rate(ledger: Ledger) -> float:
+    """Entries a second of a full audit, which must find the ledger whole."""
+    start = time.perf_counter()
+    found = ledger.verify()
+    if not found.ok:
+        raise SystemExit(f"an untouched ledger is rejected: {found.problem}")
+    return found.entries / (time.perf_counter() - start)
+
+
 def one_client(path: Path, rows: int) -> list[float]:
     """Milliseconds of each append with content, by one client."""
     found = []
     with Ledger.open(path) as ledger:
         for _ in range(rows):
             start = time.perf_counter()
-            sealed = ledger.seal({"requests": ["May I show a patient's record to her employer?"]})
+            sealed = ledger.seal(_CONTENT)
             ledger.append([record().model_copy(update={"content": sealed.digest})], [sealed])
             found.append(1000 * (time.perf_counter() - start))
     return sorted(found)
@@ -114,7 +128,9 @@ def proof_bytes(ledger: Ledger, folder: Path) -> int:
     return max(len(json.dumps(compact_form(checkpoint.prove(ledger, i)), separators=(",", ":"))) for i in ids)
 
 
-def measure(folder: Path, rows: int, entries: int, proof_entries: int) -> dict[str, float]:
+def measure(
+    folder: Path, rows: int, entries: int, content_entries: int, proof_entries: int
+) -> dict[str, float]:
     """Every figure by name."""
     single = append_rate(folder / "single.sqlite", max(WRITERS, rows // 10), True)
     group = append_rate(folder / "group.sqlite", rows, False)
@@ -122,9 +138,12 @@ def measure(folder: Path, rows: int, entries: int, proof_entries: int) -> dict[s
     with Ledger.open(folder / "many.sqlite") as ledger:
         fill(ledger, entries)
         found["bare walk entries/s"] = entries / timed(lambda: bare_walk(ledger))
-        found["verification entries/s"] = entries / timed(ledger.verify)
+        found["verification entries/s"] = verified_rate(ledger)
         fill(ledger, proof_entries)
         found["proof bytes"] = proof_bytes(ledger, folder)
+    with Ledger.open(folder / "content.sqlite") as ledger:
+        fill(ledger, content_entries, with_content=True)
+        found["with content entries/s"] = verified_rate(ledger)
     latencies = one_client(folder / "one.sqlite", max(20, rows // 20))
     found["one client p50 ms"] = statistics.median(latencies)
     found["one client p99 ms"] = latencies[int(len(latencies) * 0.99)]
@@ -140,20 +159,23 @@ TARGETS: dict[str, tuple[str, float]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Print every figure, and beside it the target where there is one."""
+    """Print every figure, and beside it the target where there is one; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rows", type=int, default=6400)
-    parser.add_argument("--entries", type=int, default=200_000)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--content-entries", type=int, default=200_000)
     parser.add_argument("--proof-entries", type=int, default=1_000_000)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), given.rows, given.entries, given.proof_entries)
+        found = measure(Path(folder), given.rows, given.entries, given.content_entries, given.proof_entries)
+    missed = False
     for name, value in found.items():
         sign, target = TARGETS.get(name, ("", 0.0))
         held = not sign or (value >= target if sign == ">=" else value <= target)
+        missed |= not held
         told = f"{sign} {target:g} {'' if held else 'FALLS SHORT'}" if sign else ""
         print(f"{name:<24} {value:>12,.2f}  {told}")
-    return 0
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

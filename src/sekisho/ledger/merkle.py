@@ -40,9 +40,9 @@ class Frontier:
         for leaf in leaves:
             self.append(leaf)
 
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf hash on the right."""
-        full, self.size = self.size, self.size + 1
+    def append(self, leaf: bytes, width: int = 1) -> None:
+        """Add a leaf hash on the right, or the root over `width` leaves: a power of two that divides the size."""
+        full, self.size = self.size // width, self.size + width
         while full & 1:
             leaf, full = node_hash(self._roots.pop(), leaf), full >> 1
         self._roots.append(leaf)

@@ -35,19 +35,25 @@ class Blocks:
         self._open: list[list[bytes]] = [[]]
         self._made: list[int] = [0]
 
-    def add(self, leaf: bytes) -> Iterator[Block]:
-        """Add the next leaf hash and yield the blocks it completes."""
-        level = 0
-        self._open[0].append(leaf)
+    def add(self, hash: bytes, level: int = 0) -> Iterator[Block]:
+        """Add the next leaf hash and yield the blocks it completes; or the next block of level 1, where one may begin, and yield it too."""
+        if level:
+            yield self._next(level, hash)
+        else:
+            self._open[0].append(hash)
         while len(self._open[level]) == WIDTH:
-            leaf, self._open[level] = Frontier(self._open[level]).root(), []
+            hash, self._open[level] = Frontier(self._open[level]).root(), []
             level += 1
-            if level == len(self._open):
-                self._open.append([])
-                self._made.append(0)
-            yield Block(level, self._made[level], leaf)
-            self._made[level] += 1
-            self._open[level].append(leaf)
+            yield self._next(level, hash)
+
+    def _next(self, level: int, hash: bytes) -> Block:
+        """The next block of a level, which the level above begins or goes on with."""
+        if level == len(self._open):
+            self._open.append([])
+            self._made.append(0)
+        self._open[level].append(hash)
+        self._made[level - 1] += 1
+        return Block(level, self._made[level - 1] - 1, hash)
 
 
 def grow(db: sqlite3.Connection, old: int, size: int) -> None:

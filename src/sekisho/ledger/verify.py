@@ -11,20 +11,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from . import schema
-from .chain import START, Head, RawRow, fault, seal_digest
+from . import kept, schema
+from .certify import Certificate
+from .chain import GENESIS, START, Head, RawRow, fault
+from .crew import Crew
 from .merkle import Frontier, leaf_hash
 from .signing import checkpoint_fault
-from .tree import Block, Blocks
+from .tree import WIDTH, Block, Blocks
 from .witness import Comparison, Difference, Line
 
-_ROWS = """SELECT seq, CAST(kind AS BLOB), CAST(id AS BLOB), CAST(at AS BLOB), CAST(body AS BLOB), CAST(prev AS BLOB),
-    CAST(digest AS BLOB) FROM entries ORDER BY seq"""
+_COLUMNS = """seq, CAST(kind AS BLOB), CAST(id AS BLOB), CAST(at AS BLOB), CAST(body AS BLOB), CAST(prev AS BLOB), CAST(digest AS BLOB)"""
 """As bytes: text that is not UTF-8 must be found and located, not end the search."""
+_IN_FRONT = f"SELECT {_COLUMNS} FROM entries WHERE seq <= ? ORDER BY seq LIMIT 1"  # noqa: S608
+_ROWS = f"SELECT {_COLUMNS} FROM entries WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
+_DIGESTS = "SELECT digest FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
 _BLOCK = "SELECT hash FROM tree WHERE level = ? AND place = ?"
 
 
@@ -50,56 +54,111 @@ class Verification:
 def audit(db: sqlite3.Connection, seen: Iterable[Line] = ()) -> Verification:
     """Verify the ledger behind `db` on one snapshot, while others go on writing.
 
+    A large one is read by several processes (`crew`), each on a snapshot of its own, no older than this one. What they find right is taken
+    from them; whatever they do not is looked at here. So what is said to be wrong is wrong on this snapshot.
+
     Args:
         seen: what a witness saw, oldest first.
     """
     db.execute("BEGIN")
     try:
-        return _audit(db, seen)
+        with Crew(db, GENESIS) as crew:
+            return _audit(_Walk(db, seen, crew.certificates()), crew)
     finally:
         schema.roll_back(db)
 
 
-def _audit(db: sqlite3.Connection, seen: Iterable[Line]) -> Verification:
-    walk = _Walk(db, seen)
+def _audit(walk: _Walk, crew: Crew) -> Verification:
     broken = _walk(walk)
     bad = None if broken is None else broken.seq
     problems = [] if broken is None else [f"entry {bad}: {broken.words}"]
-    content, blamed = _altered_content(db, searchable=broken is None)
-    if broken is None and not content:
-        content, blamed = _missing_content(db)
-    problems += content + walk.wrong_blocks
-    problems += _schema_problems(db)
-    if not problems:
-        problems += _page_problems(db)
-    head = walk.head
-    whole = head.seq if bad is None else bad - 1
-    return Verification(not problems, whole, head, bad or blamed, "; ".join(problems) or None)
+    content = _content_finding(walk, crew, searchable=broken is None)
+    problems += [] if content is None else [content.words]
+    problems += walk.wrong_blocks
+    problems += _schema_problems(walk.db)
+    if not problems and not crew.pages_are_right():
+        problems += kept.page_problems(walk.db)
+    whole = walk.head.seq if bad is None else bad - 1
+    blamed = None if content is None else content.seq
+    return Verification(not problems, whole, walk.head, bad or blamed, "; ".join(problems) or None)
+
+
+def _content_finding(walk: _Walk, crew: Crew, searchable: bool) -> kept.Finding | None:
+    if searchable and crew.contents_are_right():
+        return None
+    found = kept.altered(walk.db, searchable)
+    # Without an entry that names content, none can be missing from it.
+    return kept.missing(walk.db) if found is None and searchable and walk.named else found
 
 
 def _walk(walk: _Walk) -> Difference | None:
     """Walk until the first entry that is not right; return it, or None when all are."""
     try:
-        for row in walk.db.execute(_ROWS):
-            wrong = walk.step(row)
-            if wrong is not None:
-                return wrong
-        walk.count_blocks()
+        wrong = walk.to_the_end()
     except sqlite3.Error as e:
         return Difference(walk.head.seq + 1, f"the file cannot be read here ({e})")
-    return walk.seen.missing(walk.head.seq)
+    return wrong or walk.seen.missing(walk.head.seq)
 
 
 class _Walk:
-    """Follows the chain from the first entry, growing the tree and comparing with the witness on the way."""
+    """Follows the chain from the first entry, growing the tree and comparing with the witness on the way.
 
-    def __init__(self, db: sqlite3.Connection, seen: Iterable[Line]) -> None:
+    Args:
+        certificates: one, or None, for each whole block in order; an entry of a block without one is looked at by itself.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, seen: Iterable[Line], certificates: Iterator[Certificate | None]
+    ) -> None:
         self.head = START
         """The last entry found whole."""
         self.wrong_blocks: list[str] = []
+        self.named = False
+        """Whether an entry may name content."""
         self.db, self.seen = db, Comparison(seen)
+        self._certificates = certificates
         self._tree, self._blocks, self._made = Frontier(), Blocks(), 0
         self._key: str | None = None
+
+    def to_the_end(self) -> Difference | None:
+        """Walk; return the first entry that is not right, or None. Raises sqlite3.Error where the file cannot be read."""
+        wrong = self._rows(_IN_FRONT, (0,))
+        for certificate in self._certificates:
+            wrong = wrong or self._block(certificate)
+            if wrong is not None:
+                return wrong
+        wrong = wrong or self._rows(_ROWS, (self.head.seq, -1))
+        if wrong is None:
+            self._count_blocks()
+        return wrong
+
+    def _block(self, certificate: Certificate | None) -> Difference | None:
+        if certificate is None or not self._skip(certificate):
+            return self._rows(_ROWS, (self.head.seq, WIDTH))
+        return None
+
+    def _rows(self, question: str, given: tuple[int, ...]) -> Difference | None:
+        for row in self.db.execute(question, given):
+            wrong = self.step(row)
+            if wrong is not None:
+                return wrong
+            self.named = self.named or json.loads(row[4]).get("content") is not None
+        return None
+
+    def _skip(self, block: Certificate) -> bool:
+        """Take a block as certified; False, and nothing is taken, when it does not follow or the witness must see its entries."""
+        first = self.head.seq + 1
+        if block.before != self.head.digest or not self.seen.agrees(first, WIDTH, self._digests):
+            return False
+        self.head = Head(self.head.seq + WIDTH, block.last)
+        self.named |= block.named
+        self._tree.append(block.root, WIDTH)
+        for made in self._blocks.add(block.root, 1):
+            self._compare(made)
+        return True
+
+    def _digests(self, first: int, last: int) -> list[str]:
+        return [row[0] for row in self.db.execute(_DIGESTS, (first, last))]
 
     def step(self, row: RawRow) -> Difference | None:
         """Take one row; return what is wrong with it, or None."""
@@ -130,60 +189,11 @@ class _Walk:
         if row != (block.hash,):
             self.wrong_blocks.append(f"block {block.place} of level {block.level} of the tree was altered")
 
-    def count_blocks(self) -> None:
+    def _count_blocks(self) -> None:
         """After the last row: every block on disk must have been met."""
         (stored,) = self.db.execute("SELECT count(*) FROM tree").fetchone()
         if stored > self._made:
             self.wrong_blocks.append(f"the tree has {stored - self._made} blocks too many")
-
-
-def _altered_content(db: sqlite3.Connection, searchable: bool) -> tuple[list[str], int | None]:
-    """Hash stored content again; return the first that is altered, and the entry it belongs to when bodies can be searched."""
-    try:
-        for digest, salt, body in db.execute("SELECT digest, salt, CAST(body AS BLOB) FROM contents"):
-            if (
-                not isinstance(salt, bytes)
-                or not isinstance(body, bytes)
-                or seal_digest(salt, body) != digest
-            ):
-                return [f"content {digest} was altered"], _owner(db, digest) if searchable else None
-    except sqlite3.Error as e:
-        return [f"contents cannot be read ({e})"], None
-    return [], None
-
-
-_ERASED = "SELECT value FROM entries, json_each(body, '$.digests') WHERE kind = 'erasure'"
-_GONE = f"""SELECT seq FROM entries WHERE kind IN ('judgement', 'correction', 'stretch') AND json_extract(body, '$.content') IS NOT NULL
-    AND json_extract(body, '$.content') NOT IN (SELECT digest FROM contents)
-    AND json_extract(body, '$.content') NOT IN ({_ERASED}) ORDER BY seq LIMIT 1"""  # noqa: S608
-_BACK = f"SELECT seq FROM ({schema.NAMED}) WHERE content IN ({_ERASED}) ORDER BY seq LIMIT 1"  # noqa: S608
-_DATED = f"""SELECT named.seq FROM ({schema.NAMED}) AS named JOIN contents ON digest = content
-    WHERE contents.at IS NOT named.at ORDER BY named.seq LIMIT 1"""  # noqa: S608
-_LOSSES = (
-    (_GONE, "its content is gone and no entry says that it was erased"),
-    (_BACK, "its content is there, though an entry says that it was erased"),
-    (_DATED, "its content was given another time, by which it would be erased earlier or later"),
-)
-
-
-def _missing_content(db: sqlite3.Connection) -> tuple[list[str], int | None]:
-    """Compare the contents there are with what entries say of them; the bodies of a whole chain can be searched."""
-    try:
-        for question, words in _LOSSES:
-            row = db.execute(question).fetchone()
-            if row is not None:
-                return [f"entry {row[0]}: {words}"], row[0]
-    except sqlite3.Error as e:
-        return [f"contents cannot be compared with the entries ({e})"], None
-    return [], None
-
-
-def _owner(db: sqlite3.Connection, digest: str) -> int | None:
-    """The first entry whose record names that content. A full scan, taken only when something is wrong."""
-    row = db.execute(
-        "SELECT min(seq) FROM entries WHERE json_extract(body, '$.content') = ?", (digest,)
-    ).fetchone()
-    return row[0] if row else None
 
 
 def _schema_problems(db: sqlite3.Connection) -> list[str]:
@@ -191,12 +201,3 @@ def _schema_problems(db: sqlite3.Connection) -> list[str]:
         return schema.differences(db)
     except sqlite3.Error as e:
         return [f"the schema cannot be read ({e})"]
-
-
-def _page_problems(db: sqlite3.Connection) -> list[str]:
-    """SQLite's own check: an index that hides a row makes a search lie though the chain is whole."""
-    try:
-        found = [str(row[0]) for row in db.execute("PRAGMA integrity_check(5)")]
-    except sqlite3.Error as e:
-        return [f"SQLite's check failed ({e})"]
-    return [] if found == ["ok"] else [f"SQLite's check: {line}" for line in found]

@@ -194,6 +194,20 @@ class Comparison:
         first = min(self._first, seq)
         return Difference(first, f"the witness saw other entries from here to {seq}")
 
+    def agrees(self, first: int, count: int, digests: Callable[[int, int], Sequence[str]]) -> bool:
+        """Whether so many entries from `first` on are what the witness saw and none needs `see`, because a checkpoint speaks of it.
+
+        Args:
+            digests: the ledger's digests from one entry to another, both included.
+        """
+        if self._line is None:
+            return True
+        last = first + count - 1
+        if first < self._first or last >= self._line.checkpoint.size:
+            return False
+        seen = self._line.digests[first - self._first : last - self._first + 1]
+        return not seen or tuple(digests(first, last)) == seen
+
     def missing(self, size: int) -> Difference | None:
         """After the last entry: what the witness saw beyond it, or None."""
         if self._line is None:
