@@ -11,7 +11,8 @@ llama.cpp server with two slots and the same file, asked in its own System One. 
 
 One at a time, each short request (`SHORT` characters: what a gateway costs does not grow with the prompt, what the engine varies does) goes to both sides, first to the
 one, then to the other; the cost is the median of the differences. Then `--clients` clients ask without a pause,
-each side twice in turn; throughput is the requests of both turns by their time. Exit code 1 when a target is missed.
+each side twice in turn; throughput is the requests of both turns by their time. Cores are kept awake as a server keeps them (`keep_awake`; the
+environment variable SEKISHO_KEEP_AWAKE=off measures without), which lasts over the bare side's turns between ours and serves it as well. Exit code 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import os
 import random
 import statistics
 import subprocess
@@ -41,6 +43,7 @@ from sekisho.core.garbage import settle
 from sekisho.core.gate_prompt import gate_state
 from sekisho.core.question import gate_question
 from sekisho.core.settings import load
+from sekisho.host.awake import Awake
 from sekisho.loop.judge import Judge
 from sekisho.serve.engines.process import Launch
 from sekisho.serve.engines.supervisor import Supervisor
@@ -64,9 +67,14 @@ TARGETS = {
 }
 
 
+def _environment() -> dict[str, str]:
+    """The one setting that a run may be told."""
+    return {k: v for k, v in os.environ.items() if k == "SEKISHO_KEEP_AWAKE"}
+
+
 def serve(gguf: Path, home: Path) -> None:
     """The whole application over the file, until it is ended; its address is the first line it prints."""
-    house = build(load(flags={"home": home, "share": ROOT, "log_level": "error"}, env={}))
+    house = build(load(flags={"home": home, "share": ROOT, "log_level": "error"}, env=_environment()))
     backend = Allowing(gguf, context=CONTEXT, slots=SLOTS)
     engine = Lanes(backend, Rules(slots=SLOTS, kept=KEPT))
     listener = bind("127.0.0.1", 0)
@@ -74,7 +82,8 @@ def serve(gguf: Path, home: Path) -> None:
     async def run() -> None:
         await engine.start()
         serving = serving_of(house, engine, backend)
-        app = create_app(house, Judge(serving, house.ledger, 60.0, 256))
+        awake = Awake() if house.settings.keep_awake == "on" else None
+        app = create_app(house, Judge(serving, house.ledger, 60.0, 256, awake=awake))
         settle()
         print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         await uvicorn.Server(configured(app, Crowd(1024))).serve(sockets=[listener])

@@ -99,6 +99,7 @@ NAMES = [
     "disk",
     "port",
     "device",
+    "awake",
     "ledger",
     "memory",
     "engine",

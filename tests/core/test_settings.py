@@ -45,6 +45,7 @@ GOOD = {
     "batch_share": "1",
     "ageing_seconds": "12.5",
     "batch_deadline_seconds": "90",
+    "keep_awake": "off",
     "deadline_seconds": "2.5",
     "max_body_bytes": "2048",
     "max_questions": "5",

@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Yield every finding, one as soon as it is made."""
-    for check in (_python, _packages, _share, _home, _private, _disk, _port, _device):
+    for check in (_python, _packages, _share, _home, _private, _disk, _port, _device, _awake):
         yield _run(check, settings)
     yield from _house(settings)
 
@@ -145,6 +145,18 @@ def _device(settings: Settings) -> Check:
 
     gpu = require_device(settings.device, settings.engine)
     return Check("device", True, settings.device if gpu is None else f"{settings.device}: {gpu.name}")
+
+
+def _awake(settings: Settings) -> Check:
+    """Nothing is wrong where cores sleep; answers come a little later."""
+    from ..host.awake import Awake
+
+    if settings.keep_awake == "off":
+        return Check("awake", True, "cores may sleep, as `keep_awake` is off")
+    kept = Awake()
+    kept.close()
+    told = "no core sleeps while real-time requests are open" if kept.problem is None else kept.problem
+    return Check("awake", True, told if kept.problem is None else f"cores may sleep ({told})")
 
 
 def _house(settings: Settings) -> Iterator[Check]:

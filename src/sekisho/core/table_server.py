@@ -106,6 +106,12 @@ SERVER: tuple[Spec, ...] = (
         "When batch work has stood still for so long, its oldest request gets a turn between real-time ones.",
     ),
     Spec(
+        "keep_awake",
+        values.choice("on", "off"),
+        "on",
+        "`on`: no core sleeps while real-time requests are open, where this process may write to /dev/cpu_dma_latency; answers come sooner and power is spent.",
+    ),
+    Spec(
         "deadline_seconds",
         values.real(0.05, 600),
         8.0,

@@ -55,7 +55,7 @@ class Ledger:
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._failed: tuple[float, str] | None = None
-        self._pace = 2 * QUICK
+        self._pace, self._patient = 2 * QUICK, True
         self.clock_tolerance = 300.0
         """Seconds by which the clock may stand before the newest entry; beyond, nothing is written."""
 
@@ -178,16 +178,21 @@ class Ledger:
         db = self._writer
         assert db is not None
         try:
-            db.execute("PRAGMA busy_timeout = 0")
-            try:
-                db.execute("BEGIN IMMEDIATE")
-            finally:
-                db.execute(f"PRAGMA busy_timeout = {round(1000 * schema.BUSY_SECONDS)}")
+            self._wait_for_others(False)
+            db.execute("BEGIN IMMEDIATE")
         except sqlite3.Error:
             schema.roll_back(db)
             return False
         self._commit(batch)
         return True
+
+    def _wait_for_others(self, patient: bool) -> None:
+        """Set how a transaction begins while another process writes."""
+        if self._patient != patient:
+            assert self._writer is not None
+            milliseconds = round(1000 * schema.BUSY_SECONDS) if patient else 0
+            self._writer.execute(f"PRAGMA busy_timeout = {milliseconds}")
+            self._patient = patient
 
     def _fail(self, batch: list[Job], error: LedgerError) -> None:
         for job in batch:
@@ -204,6 +209,7 @@ class Ledger:
         assert db is not None
         written: list[tuple[Job, list[Entry]]] = []
         if not db.in_transaction:
+            self._wait_for_others(True)
             db.execute("BEGIN IMMEDIATE")
         try:
             head = rows.head(db)

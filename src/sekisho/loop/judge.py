@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from .. import metrics
@@ -16,11 +16,12 @@ from ..core.errors import EngineError, EngineTimeoutError, OverloadedError, Seki
 from ..core.gate_prompt import DEFAULT_LEVEL
 from ..core.question import OptionScores, Question
 from ..core.records import Judgement
+from ..host.awake import Awake
 from ..ledger.store import Ledger
 from ..tasks import gate
 from ..tasks.gate import Reading
 from .entries import Asked, Serving, check_scores, gate_entry, kept, question_entry, raw_probabilities
-from .keeping import Keeper
+from .keeping import Keeper, Sealing
 from .queues import place
 from .writing import Asking, Writer
 
@@ -56,6 +57,7 @@ class Judge:
         deadline: seconds for a decision and its commit. The engine has all but the last of them; later is ESCALATE.
         queue: requests that may wait in a lane; one more is OverloadedError.
         batch: deadline and queue of the batch lane; the same as above when None. Its texts may take as long as its decisions.
+        awake: keeps cores awake while real-time requests are open; None lets them sleep.
     """
 
     def __init__(
@@ -65,9 +67,10 @@ class Judge:
         deadline: float,
         queue: int,
         batch: tuple[float, int] | None = None,
+        awake: Awake | None = None,
     ) -> None:
         self.serving = serving
-        self._keeper = Keeper(ledger)
+        self._keeper, self._awake = Keeper(ledger), awake
         self._writer = Writer(ledger, self._keeper)
         late, many = batch or (deadline, queue)
         self._deadlines: dict[Lane, float] = {"rt": deadline, "be": late}
@@ -172,6 +175,7 @@ class Judge:
         with self._place("question", lane), self.serving.used() as serving:
             until = self._until(lane)
             shared = {"request": new_id("req"), **(links or {})}
+            content = Sealing(lambda: {"state": state, "questions": [kept(a) for a in asked]})
             try:
                 scores = await self._all_scores(serving, state, asked, lane, until, level)
             except (TooLargeError, EngineError) as e:
@@ -187,7 +191,6 @@ class Judge:
                 question_entry(serving, state, a, s, shared, level)
                 for a, s in zip(asked, scores, strict=True)
             ]
-            content = {"state": state, "questions": [kept(a) for a in asked]}
             return await self._keeper.keep(records, content, until + _COMMIT_SECONDS, self._alone)
 
     @property
@@ -268,5 +271,8 @@ class Judge:
         check_scores(questions, scores)
         return scores
 
-    def _place(self, task: str, lane: Lane) -> AbstractContextManager[None]:
-        return place(task, lane, self._queues[lane], self._open, self.serving.retry_after)
+    @contextmanager
+    def _place(self, task: str, lane: Lane) -> Iterator[None]:
+        kept = self._awake.held() if self._awake is not None and lane == "rt" else nullcontext()
+        with place(task, lane, self._queues[lane], self._open, self.serving.retry_after), kept:
+            yield

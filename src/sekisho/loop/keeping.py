@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from .. import metrics
 from ..core.errors import LedgerError
 from ..core.records import Judgement
+from ..ledger.chain import Sealed
 from ..ledger.store import Ledger
+
+_SHADOW = 0.002
+"""Seconds after which an engine has been asked, and this process has nothing to do but to wait for it."""
+
+
+class Sealing:
+    """Content that is sealed while the engine works, not after it.
+
+    Args:
+        content: makes it: a JSON value.
+    """
+
+    def __init__(self, content: Callable[[], Any]) -> None:
+        self._content, self._sealed = content, None  # type: Callable[[], Any], Sealed | None
+        self._timer = asyncio.get_running_loop().call_later(_SHADOW, self._early)
+
+    def done(self) -> Sealed:
+        """The sealed content. Raises LedgerError when it is no JSON value."""
+        self._timer.cancel()
+        return self._sealed or Ledger.seal(self._content())
+
+    def _early(self) -> None:
+        with suppress(LedgerError):
+            self._sealed = Ledger.seal(self._content())
 
 
 class Keeper:
@@ -25,13 +51,14 @@ class Keeper:
         """Seal the content, append all records in one transaction, and count them once they are durable.
 
         Args:
+            content: a JSON value, or one whose sealing has begun.
             until: the monotonic time up to which this may take; None waits as long as the ledger itself does.
             alone: whether nobody else is being answered. The event loop may then commit by itself: it holds nobody up, and saves two changes of threads.
 
         Raises:
             LedgerError: when they are not known to be durable. They may still become so after the time is up.
         """
-        sealed = Ledger.seal(content)
+        sealed = content.done() if isinstance(content, Sealing) else Ledger.seal(content)
         kept = [r.model_copy(update={"content": sealed.digest}) for r in records]
         seconds = None if until is None else max(0.0, until - time.monotonic())
         try:

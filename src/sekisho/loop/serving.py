@@ -16,6 +16,7 @@ from ..core.canonical import new_id, utc_now
 from ..core.engine import EngineInfo
 from ..core.errors import ConflictError, SekishoError, ShelfError
 from ..core.records import Contract, Policy, Stamp
+from ..host.awake import Awake
 from ..host.gpu import require_device
 from ..ledger import views
 from ..shelf import Release, read_release
@@ -46,7 +47,8 @@ async def open_judge(parts: Parts) -> Judge:
     serving = await start_serving(parts)
     settings = parts.settings
     batch = (settings.batch_deadline_seconds, settings.batch_queue)
-    return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue, batch)
+    awake = Awake() if settings.keep_awake == "on" else None
+    return Judge(serving, parts.ledger, settings.deadline_seconds, settings.queue, batch, awake)
 
 
 def require_asked_device(parts: Parts) -> None:

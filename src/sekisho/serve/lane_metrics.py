@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import metrics
 from ..core.engine import Lane
+from ..core.question import OptionScores
 from .rules import LANES
 from .schedule import Schedule
 
@@ -35,8 +38,9 @@ class LaneMetrics:
         """A request gave its first text or its scores, so many seconds after it came."""
         metrics.LANE_FIRST_SECONDS.labels(lane).observe(seconds)
 
-    def decided(self, lane: Lane, tokens: int, seconds: float) -> None:
+    def decided(self, lane: Lane, scores: Sequence[OptionScores], seconds: float) -> None:
         """A decision that waited for no slot was answered."""
+        tokens = sum(s.input_tokens for s in scores)
         self.started(lane, 0.0, 0)
         self.answered(lane, seconds)
         self.read(lane, tokens, seconds)

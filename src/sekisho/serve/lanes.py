@@ -129,7 +129,9 @@ class Lanes:
         job.started = True
         try:
             done = await self.engine.ask(state, questions, job.seconds_left(), slot)
-            self._metrics.decided(job.lane, sum(s.input_tokens for s in done), self._now() - job.arrived)
+            asyncio.get_running_loop().call_soon(
+                self._metrics.decided, job.lane, done, self._now() - job.arrived
+            )
             return done
         finally:
             self._jobs.pop(job.id, None)
