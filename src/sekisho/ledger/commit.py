@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from sekisho.core.errors import LedgerError, SekishoError
 from sekisho.core.records import Record
@@ -45,12 +46,19 @@ class Job:
         return self.entries
 
 
+_CROWD = 4
+_GATHER = 0.001
+"""Seconds for which a leader waits for those who shared the last commit, when they were a crowd: they come back at once, and would else go two by two halves."""
+
+
 class Queue:
     """Leader and followers: whoever finds no commit in flight leads one for all who wait; the others sleep until theirs is done."""
 
     def __init__(self, commit: Callable[[list[Job]], None]) -> None:
         self._commit = commit
-        self._turn = threading.Condition()
+        lock = threading.Lock()
+        self._turn, self._gathered = threading.Condition(lock), threading.Condition(lock)
+        self._crowd = 0
         self._waiting: list[Job] = []
         self._leading = False
         self._closed = False
@@ -93,23 +101,39 @@ class Queue:
             if self._closed:
                 raise closed_error()
             self._waiting.append(job)
+            if self._leading and len(self._waiting) == self._crowd:
+                self._gathered.notify()
+            leads = False
             try:
                 self._turn.wait_for(lambda: job.done or not self._leading)
-            except (
-                BaseException
-            ):  # interrupted while waiting: nobody will look at the result, so do not write it
-                with suppress(ValueError):
-                    self._waiting.remove(job)
+                if job.done:
+                    return []
+                self._leading = leads = True
+                self._gather()
+            except BaseException:
+                self._leave(job, leads)
                 raise
-            if job.done:
-                return []
-            batch, self._waiting, self._leading = self._waiting, [], True
+            batch, self._waiting = self._waiting, []
             return batch
+
+    def _leave(self, job: Job, leads: bool) -> None:
+        """Interrupted while waiting: nobody will look at the result, so it is not written, and another one leads."""
+        with suppress(ValueError):
+            self._waiting.remove(job)
+        if leads:
+            self._leading = False
+            self._turn.notify_all()
+
+    def _gather(self) -> None:
+        """Wait for the crowd."""
+        if self._crowd >= _CROWD and len(self._waiting) < self._crowd and not self._closed:
+            self._gathered.wait_for(lambda: len(self._waiting) >= self._crowd, _GATHER)
 
     def _finish(self, batch: list[Job]) -> None:
         with self._turn:
             for job in batch:
                 job.done = True
+            self._crowd = len(batch) + len(self._waiting)
             self._leading = False
             self._turn.notify_all()
 
@@ -123,6 +147,19 @@ class Queue:
 def closed_error() -> LedgerError:
     """The error of every call after `close`."""
     return LedgerError("The ledger is closed.", "Open it again.")
+
+
+def write_all(
+    db: sqlite3.Connection, batch: Sequence[Job], head: Head
+) -> list[tuple[Job, list[Entry]]] | None:
+    """Write jobs that are nothing but records in one go; None, and nothing was written, when one of them may be refused."""
+    drafts = [d for job in batch for d in job.drafts]
+    if any(job.work is not None for job in batch) or rows.conflict(db, drafts) is not None:
+        return None
+    entries = iter(rows.insert(db, drafts, [s for job in batch for s in job.sealed], head))
+    for job in batch:
+        job.error = None
+    return [(job, list(islice(entries, len(job.drafts)))) for job in batch]
 
 
 def write(db: sqlite3.Connection, job: Job, head: Head) -> list[Entry] | None:
