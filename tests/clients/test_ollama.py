@@ -36,7 +36,7 @@ def test_lists(client):
     (running,) = client.ps().models
     assert listed.model == running.model == f"{makers.MODEL}:latest"
     assert running.expires_at.year == 9999
-    assert client.show(makers.MODEL).capabilities == ["completion"]
+    assert client.show(makers.MODEL).capabilities == ["completion", "tools"]
 
 
 def test_typed_questions(client):

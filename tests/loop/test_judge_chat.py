@@ -14,6 +14,7 @@ from sekisho.core.engine import Message, Sampling
 from sekisho.core.errors import EngineError, LedgerError
 from sekisho.core.question import Question
 from sekisho.core.records import Stamp
+from sekisho.core.tools import ToolCall, as_text
 from sekisho.loop.certificate import Certified
 from sekisho.loop.entries import Serving
 from sekisho.loop.judge import Chat, Judge
@@ -228,3 +229,151 @@ def test_the_engine_leaves_the_ledger_its_part_of_the_deadline(
     left = judge._until("rt") - time.monotonic()
     assert deadline - 1.01 < left < deadline
     assert left + 1.0 < max(deadline, 1.1) + 0.01
+
+
+FIND = {
+    "type": "function",
+    "function": {
+        "name": "find",
+        "description": "d-word",
+        "parameters": {"properties": {"p-word": {"enum": ["e-word"]}}},
+    },
+}
+TOOLS = as_text([FIND])
+ODD = "poison"
+
+
+def call(arguments: str = '{"q": "a-word"}', name: str = "find", id: str = "c1") -> ToolCall:
+    return ToolCall(id=id, name=name, arguments=arguments)
+
+
+def decided(
+    house: wiring.House, engine: FakeEngine, messages: list[Message], sampling: Sampling | None = None
+) -> tuple[str, list[str]]:
+    """The decision on a conversation by a gate that knows one bad word, and the texts that were judged."""
+    engine.script.probabilities = lambda state, _q: (
+        {"ALLOW": 0.01, "DENY": 0.98, "ESCALATE": 0.01} if ODD in state else SURE
+    )
+
+    async def run() -> str:
+        judge = judge_over(house, engine)
+        judge.serving = replace(judge.serving, scope=Familiar())
+        await engine.start()
+        return (await judge.chat(messages, sampling or Sampling())).judgement.decision
+
+    decision = asyncio.run(run())
+    return decision, house.ledger.content(house.ledger.entries(task="gate")[-1].body["content"])["requests"]
+
+
+class Familiar:
+    """A scope in which every text lies."""
+
+    def unfamiliar(self, text: str) -> bool:
+        return False
+
+
+def test_tools_come_first_and_every_word_of_theirs_is_judged(house: wiring.House, engine: FakeEngine) -> None:
+    user = Message(role="user", content=KNOWN[0])
+    decision, requests = decided(house, engine, [user], Sampling(tools=TOOLS))
+    assert decision == "ALLOW"
+    assert requests == ["find\nd-word\nproperties\np-word\nenum\ne-word", KNOWN[0]]
+    for word in ("find", "d-word", "p-word", "e-word"):
+        for choice in (None, '"none"'):
+            hostile = Sampling(tools=TOOLS.replace(word, ODD), tool_choice=choice)
+            assert decided(house, engine, [user], hostile)[0] == "DENY"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [
+            Message(role="assistant", content="", calls=(call(),)),
+            Message(role="tool", content=ODD, call_id="c1"),
+        ],
+        [Message(role="assistant", content=ODD, calls=(call(),))],
+        [Message(role="assistant", content="", calls=(call(f'{{"q": "{ODD}"}}'),))],
+        [Message(role="assistant", content="", calls=(call(f'{{"{ODD}": 1}}'),))],
+        [Message(role="assistant", content="", calls=(call(f'{{"q": [{{"r": "x {ODD} y"}}]}}'),))],
+        [Message(role="assistant", content="", calls=(call(name=ODD),))],
+        [Message(role="assistant", content=KNOWN[2], calls=(call(), call(name=ODD, id="c2")))],
+    ],
+    ids=["a result", "a text", "an argument", "a key", "deep inside", "a name", "a second call"],
+)
+def test_whatever_a_client_brings_into_a_conversation_with_tools_is_judged(
+    house: wiring.House, engine: FakeEngine, messages: list[Message]
+) -> None:
+    user = Message(role="user", content=KNOWN[0])
+    assert decided(house, engine, [user, *messages])[0] == "DENY"
+    assert decided(house, engine, [user, *messages], Sampling(tools=TOOLS))[0] == "DENY"
+
+
+def test_its_own_calls_are_passed_over_and_changed_ones_are_judged(
+    house: wiring.House, engine: FakeEngine
+) -> None:
+    engine.script.calls = (call('{"q":"a-word","n":1}'), call("{}", id="c2"))
+    seen: list[str] = []
+
+    def look(state: str, _question: Question) -> dict[str, float]:
+        seen.append(state)
+        return SURE
+
+    async def run() -> dict[str, list[str]]:
+        judge = judge_over(house, engine)
+        judge.serving = replace(judge.serving, scope=Familiar())
+        await engine.start()
+        user = Message(role="user", content=KNOWN[0])
+        said = await answer(await judge.chat([user], Sampling(tools=TOOLS)))
+        own = Message(role="assistant", content=said, calls=tuple(engine.script.calls))
+        other = own.calls[1]
+        histories = {
+            "own": own,
+            "spelt otherwise": own.model_copy(update={"calls": (call('{"n": 1, "q": "a-word"}'), other)}),
+            "argument": own.model_copy(update={"calls": (call('{"q":"a-word","n":2}'), other)}),
+            "name": own.model_copy(update={"calls": (own.calls[0], call("{}", name="sort"))}),
+            "order": own.model_copy(update={"calls": own.calls[::-1]}),
+            "fewer": own.model_copy(update={"calls": own.calls[:1]}),
+            "none": own.model_copy(update={"calls": ()}),
+            "text": own.model_copy(update={"content": said + "."}),
+            "role": own.model_copy(update={"role": "user"}),
+        }
+        engine.script.probabilities = look
+        found = {}
+        for name, message in histories.items():
+            seen.clear()
+            await judge.chat([message, user], Sampling())
+            entry = house.ledger.entries(task="gate")[-1]
+            found[name] = house.ledger.content(entry.body["content"])["requests"][:-1]
+        return found
+
+    found = asyncio.run(run())
+    both = "find\nq\na-word\nn\n1\nfind"
+    assert found["own"] == found["spelt otherwise"] == []
+    assert found["argument"] == [KNOWN[2], both.replace("1", "2")]
+    assert found["name"] == [KNOWN[2], "find\nq\na-word\nn\n1\nsort"]
+    assert found["order"] == [KNOWN[2], "find\nfind\nq\na-word\nn\n1"]
+    assert found["fewer"] == [KNOWN[2], "find\nq\na-word\nn\n1"]
+    assert found["none"] == [KNOWN[2]]
+    assert found["text"] == [KNOWN[2] + ".", both]
+    assert found["role"] == [KNOWN[2], both]
+
+
+def test_calls_are_durable_before_they_are_released(house: wiring.House, engine: FakeEngine) -> None:
+    engine.script.calls = (call(),)
+
+    async def run() -> None:
+        judge = judge_over(house, engine)
+        judge.serving = replace(judge.serving, scope=Familiar())
+        await engine.start()
+        asked = [Message(role="user", content=KNOWN[0])]
+        chat = await judge.chat(asked, Sampling(tools=TOOLS), streamed=True)
+        assert chat.pieces is not None
+        async for piece in chat.pieces:
+            if piece.calls:
+                entry = house.ledger.entries(task="chat")[-1]
+                kept = house.ledger.content(entry.body["content"])
+                assert kept == {"answer": KNOWN[2], "calls": [c.model_dump() for c in piece.calls]}
+                assert piece.finish == "tool_calls"
+                return
+        pytest.fail("no calls")
+
+    asyncio.run(run())

@@ -18,6 +18,7 @@ import sys, threading, xllamacpp
 p = xllamacpp.CommonParams()
 p.model.path, p.n_ctx, p.n_parallel = sys.argv[1], int(sys.argv[2]) * 2, 2
 p.n_threads_http, p.cpuparams.n_threads, p.n_gpu_layers = 16, 1, 0
+p.chat_template = sys.argv[3]
 p.hostnames, p.port, p.verbosity, p.ui = ["127.0.0.1"], 0, 1, False
 p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
 p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
@@ -40,9 +41,9 @@ def _running(command: list[str], **env: str) -> Iterator[subprocess.Popen]:
 
 
 @contextlib.contextmanager
-def llama_server(gguf: Path, context: int) -> Iterator[str]:
-    """llama.cpp's own HTTP server over a file; yields its address."""
-    with _running([sys.executable, "-c", _LLAMA, str(gguf), str(context)]) as process:
+def llama_server(gguf: Path, context: int, template: str = "") -> Iterator[str]:
+    """llama.cpp's own HTTP server over a file, with a chat template in place of the file's own; yields its address."""
+    with _running([sys.executable, "-c", _LLAMA, str(gguf), str(context), template]) as process:
         for line in process.stdout:
             if line.startswith("AT "):
                 yield line.split()[1]

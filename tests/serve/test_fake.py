@@ -10,6 +10,7 @@ import pytest
 from sekisho.core.engine import Message, Sampling
 from sekisho.core.errors import EngineError, EngineTimeoutError, TooLargeError
 from sekisho.core.question import Option, Question
+from sekisho.core.tools import ToolCall
 from sekisho.serve.engines.fake import FakeEngine, Script
 
 from .makers import GATE, serve
@@ -88,3 +89,27 @@ def test_a_binary_question():
     noul = Question(type="noul", options=(Option(key="true"), Option(key="false")))
     [scores] = serve(FakeEngine(), lambda e: e.ask("state", [noul], 1.0))
     assert len(scores.logprobs) == 2
+
+
+def test_tools_are_called_when_some_are_offered():
+    calls = (ToolCall(id="c", name="f", arguments="{}"),)
+    tools = '[{"type":"function","function":{"name":"f"}}]'
+    script = Script(calls=lambda messages: calls if messages[-1].role == "user" else ())
+    given = [
+        *TALK,
+        Message(role="assistant", content="", calls=calls),
+        Message(role="tool", content="x", call_id="c"),
+    ]
+
+    async def work(engine):
+        for messages, sampling, finish, found in (
+            (TALK, Sampling(tools=tools), "tool_calls", calls),
+            (TALK, Sampling(tools=tools, tool_choice='"none"'), "stop", ()),
+            (TALK, Sampling(), "stop", ()),
+            (given, Sampling(tools=tools), "stop", ()),
+        ):
+            pieces = [p async for p in engine.generate(messages, sampling, 1.0)]
+            assert (pieces[-1].finish, pieces[-1].calls) == (finish, found)
+            assert not any(p.calls for p in pieces[:-1])
+
+    serve(FakeEngine(script), work)

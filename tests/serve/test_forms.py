@@ -127,3 +127,16 @@ def test_a_far_server_is_asked_for_both(nano):
         (_, _, _), (text, tokens, _) = serve(far, work)
     assert b"".join(bytes(t.utf8) for t in tokens).decode("utf-8", "ignore").startswith(text[:4])
     assert all(t.top for t in tokens)
+
+
+@pytest.mark.parametrize("make", ["llamacpp", "torch_engine"])
+def test_engines_of_models_made_here_call_no_tools(request, make):
+    async def work(engine):
+        with pytest.raises(InputError, match="serve with remote") as e:
+            await anext(engine.generate(TALK, Sampling(tools="[]"), 20))
+        assert e.value.loc == ("body", "tools")
+        unseen = engine.generate(TALK, Sampling(tools="[]", tool_choice='"none"', max_tokens=2), 20)
+        assert [p async for p in unseen][-1].finish
+        assert not engine.info.tools
+
+    serve(request.getfixturevalue(make)(), work)

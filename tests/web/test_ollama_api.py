@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from sekisho.core.errors import EngineError
+from sekisho.core.tools import ToolCall
 from sekisho.serve.engines.fake import FakeEngine, Script
 
 from . import makers
@@ -91,7 +93,7 @@ def test_exactly_one_model_is_listed_and_it_stays(client):
     assert running["context_length"] == makers.CONTEXT
     assert running["expires_at"].startswith("9999")
     shown = client.post("/api/show", json={"model": listed["name"]}).json()
-    assert shown["capabilities"] == ["completion"]
+    assert shown["capabilities"] == ["completion", "tools"]
     assert client.post("/api/show", json={"model": "other"}).status_code == 404
     assert client.get("/api/version").json()["version"]
 
@@ -101,3 +103,28 @@ def test_a_wish_for_the_model_is_answered_without_the_engine(client, engine):
     answer = client.post("/api/generate", json={"model": makers.MODEL}).json()
     assert (answer["done"], answer["done_reason"]) == (True, "load")
     assert engine.asked == asked
+
+
+def test_tools_are_called_in_ollamas_words_and_go_round_again(client, engine, judge, house):
+    judge.serving = replace(judge.serving, scope=makers.Familiar())
+    engine.script.calls = (ToolCall(id="x", name="find", arguments='{"title":"関所"}'),)
+    tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+    wanted = [{"function": {"name": "find", "arguments": {"title": "関所"}}}]
+    whole = client.post("/api/chat", json={**SAY, "tools": [tool], "stream": False}).json()
+    many = lines(client.post("/api/chat", json={**SAY, "tools": [tool]}))
+    assert whole["message"] == {"role": "assistant", "content": "", "tool_calls": wanted}
+    assert [d["message"].get("tool_calls") for d in many] == [None] * (len(many) - 2) + [wanted, None]
+    assert (whole["done_reason"], many[-1]["done_reason"]) == ("stop", "stop")
+    engine.script.calls = ()
+    result = {"role": "tool", "tool_name": "find", "content": "On the shelf."}
+    again = [*SAY["messages"], whole["message"], result]
+    answer = client.post(
+        "/api/chat", json={**SAY, "messages": again, "tools": [tool], "stream": False}
+    ).json()
+    assert answer["message"]["content"] == "fake: On the shelf."
+    gate = [e.record for e in house.ledger.entries(task="gate")][-1]
+    assert house.ledger.content(gate.content)["requests"] == [
+        "find\ntype\nobject",
+        makers.FAMILIAR,
+        "On the shelf.",
+    ]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from sekisho.web.ollama_form import read_ollama
 
 CONTEXT = 2048
 SAY = {"model": "m", "messages": [{"role": "user", "content": "Hello."}]}
+CALL = {"function": {"name": "find", "arguments": {"title": "x", "n": [1, None]}}}
 
 
 def read(body, generate=False):
@@ -45,6 +48,52 @@ def test_a_form_of_the_answer_is_read():
     assert read({**SAY, "format": ""}).chat.sampling.json_schema is None
 
 
+def test_tools_calls_and_results_are_read_and_calls_get_ids_in_their_order():
+    tool = {"type": "function", "function": {"name": "find", "parameters": {"type": "object"}}}
+    other = {"function": {"name": "count", "index": 1}}
+    messages = [
+        SAY["messages"][0],
+        {"role": "assistant", "content": "", "tool_calls": [CALL, other, CALL]},
+        {"role": "tool", "content": "nothing", "tool_name": "count"},
+        {"role": "tool", "content": "first", "tool_name": "find"},
+        {"role": "tool", "content": "second"},
+    ]
+    chat = read({"model": "m", "messages": messages, "tools": [tool]}).chat
+    assert json.loads(chat.sampling.tools) == [tool]
+    calls = chat.messages[1].calls
+    assert [c.name for c in calls] == ["find", "count", "find"]
+    assert [json.loads(c.arguments) for c in calls] == [
+        CALL["function"]["arguments"],
+        {},
+        CALL["function"]["arguments"],
+    ]
+    assert [m.call_id for m in chat.messages[2:]] == [calls[1].id, calls[0].id, calls[2].id]
+    with pytest.raises(InputError) as e:
+        read({"model": "m", "messages": [*messages, messages[-1]], "tools": [tool]})
+    assert e.value.loc == ("body", "messages", 5, "tool_name")
+
+
+def test_ids_that_a_client_has_are_kept():
+    calls = [{**CALL, "id": "b"}, {**CALL, "id": "a"}]
+    messages = [
+        SAY["messages"][0],
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "content": "one", "tool_call_id": "a", "tool_name": "find"},
+        {"role": "tool", "content": "two", "tool_call_id": "b"},
+    ]
+    got = read({"model": "m", "messages": messages}).chat.messages
+    assert [c.id for c in got[1].calls] == ["b", "a"]
+    assert [m.call_id for m in got[2:]] == ["a", "b"]
+    with pytest.raises(InputError):
+        read({"model": "m", "messages": [*messages, messages[-1]]})
+
+
+def test_a_prompt_has_no_tools():
+    assert read({"model": "m", "prompt": "x", "tools": []}, generate=True).chat.sampling.tools is None
+    with pytest.raises(InputError, match="tools"):
+        read({"model": "m", "prompt": "x", "tools": [CALL]}, generate=True)
+
+
 @pytest.mark.parametrize("now", [0, 0.0, "0", "0s", "0m0s"])
 def test_the_model_is_not_unloaded(now):
     with pytest.raises(ConflictError, match="pinned"):
@@ -67,11 +116,25 @@ def test_the_model_is_not_unloaded(now):
         ({"keep_alive": True}, "keep_alive"),
         ({"format": "yaml"}, "format"),
         ({"format": 3}, "format"),
-        ({"tools": [{}]}, "tools"),
+        ({"tools": [{}]}, "type"),
+        ({"tools": {}}, "tools"),
         ({"think": True}, "think"),
         ({"adapter": "x"}, "adapter"),
         ({"messages": [{"role": "user", "content": "x", "images": ["aGk="]}]}, "images"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "role"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "tool_name"),
+        ({"messages": [{"role": "user", "content": "x", "tool_name": "f"}]}, "tool_name"),
+        ({"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]}, "tool_calls"),
+        ({"messages": [{"role": "assistant", "tool_calls": {"function": {}}}]}, "tool_calls"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "function"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "a b"}}]}]}, "name"),
+        (
+            {
+                "messages": [
+                    {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+                ]
+            },
+            "arguments",
+        ),
         ({"stream": "yes"}, "stream"),
     ],
 )

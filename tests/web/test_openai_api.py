@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 
-from sekisho.core.errors import EngineError, EngineTimeoutError
+from sekisho.core.errors import EngineError, EngineTimeoutError, LedgerError
+from sekisho.core.tools import ToolCall
 
 from . import makers
 
@@ -211,7 +213,7 @@ def test_every_message_of_user_and_system_is_judged(client, engine, house):
         (
             {"model": makers.MODEL, "messages": [{"role": "user", "content": "x"}], "tools": [{}]},
             422,
-            "tools",
+            "tools.0.type",
         ),
         (
             {"model": makers.MODEL, "messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -249,3 +251,99 @@ def test_models_serve_both_kinds_of_clients(client):
         [m["id"] for m in body["data"]] == [m["name"] for m in body["models"]] == [makers.MODEL, "jev-latest"]
     )
     assert all(isinstance(m[k], str) for m in body["models"] for k in ("name", "description", "release_date"))
+
+
+TOOLS = [
+    {"type": "function", "function": {"name": name, "description": f"{name}s"}} for name in ("find", "sort")
+]
+CALLS = (
+    ToolCall(id="call_1", name="find", arguments='{"title":"関所"}'),
+    ToolCall(id="call_2", name="sort", arguments="{}"),
+)
+TOLD = [
+    {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in CALLS
+]
+
+
+@pytest.fixture
+def calling(engine, judge):
+    judge.serving = replace(judge.serving, scope=makers.Familiar())
+    engine.script.calls = CALLS
+    return engine
+
+
+@pytest.mark.parametrize("text", ["", "Let me look."])
+def test_calls_leave_whole_and_are_in_the_ledger_with_the_text(client, calling, house, text):
+    calling.script.text = text
+    body = say(client, tools=TOOLS).json()
+    (choice,) = body["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] == (text or None)
+    assert choice["message"]["tool_calls"] == TOLD
+    _, chat = records(house)
+    assert (chat.task, chat.decision) == ("chat", "released")
+    assert house.ledger.content(chat.content) == {
+        "answer": text,
+        "calls": [c.model_dump() for c in CALLS],
+    }
+
+
+@pytest.mark.parametrize("text", ["", "Let me look."])
+def test_a_stream_tells_the_same_calls_and_then_why_it_ended(client, calling, text):
+    calling.script.text = text
+    found, done = chunks(say(client, tools=TOOLS, stream=True, stream_options={"include_usage": True}))
+    assert done
+    deltas = [c["choices"][0]["delta"] for c in found if c["choices"]]
+    calls = [call for d in deltas for call in d.get("tool_calls", ())]
+    assert calls == [{"index": i, **call} for i, call in enumerate(TOLD)]
+    assert "".join(d.get("content") or "" for d in deltas) == text
+    assert found[-2]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_no_call_leaves_before_its_record_is_durable(client, calling, house, monkeypatch):
+    original = house.ledger.append
+
+    def append(new, *rest, **more):
+        if getattr(new[0], "task", "") == "chat":
+            raise LedgerError("The disk is full.")
+        return original(new, *rest, **more)
+
+    monkeypatch.setattr(house.ledger, "append", append)
+    for stream in (False, True):
+        answer = say(client, tools=TOOLS, stream=stream)
+        assert "find" not in answer.text
+        assert "The disk is full" in answer.text
+
+
+def test_what_was_called_goes_round_again_and_is_not_judged(client, calling, house):
+    message = say(client, tools=TOOLS).json()["choices"][0]["message"]
+    calling.script.calls = ()
+    results = [{"role": "tool", "tool_call_id": c.id, "content": f"result {c.id}"} for c in CALLS]
+    user = {"role": "user", "content": makers.FAMILIAR}
+    body = {"model": makers.MODEL, "messages": [user, message, *results], "tools": TOOLS}
+    answer = client.post(PATH, json=body).json()
+    assert answer["choices"][0]["message"]["content"] == "fake: result call_2"
+    gate = [r for r in records(house) if r.task == "gate"][-1]
+    assert house.ledger.content(gate.content)["requests"] == [
+        "find\nfinds\nsort\nsorts",
+        makers.FAMILIAR,
+        "result call_1",
+        "result call_2",
+    ]
+
+
+def test_tools_that_are_not_to_be_called_are_judged_all_the_same(client, calling, house):
+    body = say(client, tools=TOOLS, tool_choice="none").json()
+    assert body["choices"][0]["finish_reason"] == "stop"
+    assert "tool_calls" not in body["choices"][0]["message"]
+    requests = house.ledger.content(records(house)[0].content)["requests"]
+    assert requests == ["find\nfinds\nsort\nsorts", makers.FAMILIAR]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refused_request_calls_nothing(client, calling, stream):
+    calling.script.probabilities = makers.sure_of("DENY")
+    answer = say(client, tools=TOOLS, tool_choice="required", stream=stream)
+    assert "content_filter" in answer.text
+    assert "tool_calls" not in answer.text
+    assert calling.writing == 0

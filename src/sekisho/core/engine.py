@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .question import Frozen, OptionScores, Question
+from .tools import ToolCall, words_of_call, words_of_tools
 
 Lane = Literal["rt", "be"]
 """Real-time: somebody waits for the answer. Best effort: batch work, which makes room for the others."""
@@ -20,6 +21,7 @@ class EngineInfo(Frozen):
         model_digest: tagged digest of the weights file.
         context: tokens one request may use, prompt and answer together.
         device: cpu or cuda.
+        tools: whether its texts may call tools.
     """
 
     engine: str
@@ -27,13 +29,27 @@ class EngineInfo(Frozen):
     model_digest: str
     context: int
     device: str
+    tools: bool = False
 
 
 class Message(Frozen):
-    """One turn of a conversation."""
+    """One turn of a conversation.
 
-    role: Literal["system", "user", "assistant"]
+    Attributes:
+        calls: the tools that an assistant called.
+        call_id: of a tool's result, the call it is the result of.
+    """
+
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    call_id: str | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that it tells a model: its content, and its calls as one more text; neither when it is blank."""
+        found = (self.content, "\n".join(map(words_of_call, self.calls)))
+        return tuple(text for text in found if text.strip())
 
 
 class Sampling(Frozen):
@@ -42,6 +58,9 @@ class Sampling(Frozen):
     Attributes:
         json_schema: a JSON schema as JSON text, which the text must fulfil; None for free text.
         top_logprobs: how many alternatives each token comes with, 0 for the token's own log-probability alone; None for neither.
+        tools: functions that may be called, in OpenAI's form, as JSON text; None for none.
+        tool_choice: which of them, in OpenAI's form, as JSON text; None leaves it to the model.
+        parallel_calls: whether one answer may hold several calls; None leaves it to the engine.
     """
 
     max_tokens: int = 256
@@ -51,11 +70,24 @@ class Sampling(Frozen):
     stop: tuple[str, ...] = ()
     json_schema: str | None = None
     top_logprobs: int | None = None
+    tools: str | None = None
+    tool_choice: str | None = None
+    parallel_calls: bool | None = None
+
+    @property
+    def offered(self) -> str | None:
+        """The tools that the model is shown. Those nobody is to call it is not shown, yet they are judged like the others."""
+        return None if self.tool_choice == '"none"' else self.tools
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that it tells a model besides the conversation."""
+        return () if self.tools is None else (words_of_tools(self.tools),)
 
     @property
     def whole(self) -> bool:
-        """Whether the text cannot be taken up again in the middle: a schema is followed from its beginning, and log-probabilities are said once."""
-        return self.json_schema is not None or self.top_logprobs is not None
+        """Whether the text cannot be taken up again in the middle: a schema and calls are followed from their beginning, and log-probabilities are said once."""
+        return any(x is not None for x in (self.json_schema, self.top_logprobs, self.offered))
 
 
 class TokenLogprob(Frozen):
@@ -68,19 +100,20 @@ class TokenLogprob(Frozen):
 
 
 class Piece(Frozen):
-    """A piece of generated text. The last piece has `finish` set and carries the token counts.
+    """A piece of generated text. The last piece has `finish` set and carries the token counts, and all calls of tools, each of them whole.
 
     `tokens` are the piece's own, when the text was begun in a way that lets it be taken up again (`Backend.generate`). `by` is who wrote it, as in
     `OptionScores`.
     """
 
     text: str
-    finish: Literal["stop", "length"] | None = None
+    finish: Literal["stop", "length", "tool_calls"] | None = None
     input_tokens: int = 0
     output_tokens: int = 0
     tokens: tuple[int, ...] = ()
     by: tuple[str, str] | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Engine(Protocol):

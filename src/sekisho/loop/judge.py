@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 
 from .. import metrics
 from ..core.canonical import new_id
@@ -235,13 +236,14 @@ class Judge:
         level: str | None = None,
         streamed: bool = False,
     ) -> Chat:
-        """Judge every message, then answer, or say why not; all of it by what serves now, also when a promotion comes between.
+        """Judge the tools and every message, then answer, or say why not; all of it by what serves now, also when a promotion comes between.
 
         When `streamed`, each piece is durable before it leaves.
 
         An assistant's message is passed over only when this server wrote it: a client may put anything under that name.
         """
-        texts = [m.content for m in messages if m.content.strip() and not self._writer.wrote(m)]
+        said = (m.texts for m in messages if not self._writer.wrote(m))
+        texts = [*sampling.texts, *chain.from_iterable(said)]
         with ExitStack() as use:
             serving = use.enter_context(self.serving.used())
             judgement = await self._gated(serving, texts or [""], (contract, level), links or {}, lane)

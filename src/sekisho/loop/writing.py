@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
@@ -10,10 +11,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from ..core.canonical import digest_text, new_id, utc_now
+from ..core.canonical import digest_json, new_id, utc_now
 from ..core.engine import Lane, Message, Piece, Sampling
 from ..core.errors import EngineError, SekishoError
 from ..core.records import Judgement
+from ..core.tools import ToolCall
 from ..ledger.store import Ledger
 from .entries import Serving
 from .keeping import Keeper
@@ -47,8 +49,8 @@ class Writer:
         self._released: OrderedDict[str, None] = OrderedDict()
 
     def wrote(self, message: Message) -> bool:
-        """Whether a message is an answer of this server, word for word."""
-        return message.role == "assistant" and digest_text(message.content) in self._released
+        """Whether a message is an answer of this server, word for word and call for call."""
+        return message.role == "assistant" and _known_by(message.content, message.calls) in self._released
 
     async def write(
         self, serving: Serving, held: Held, judgement: Judgement, asked: Asking
@@ -93,10 +95,16 @@ class Writer:
             links={"gate": judgement.id},
             usage=_counted(last),
         )
-        await self._keeper.keep([record], {"answer": text})
-        self._released[digest_text(text)] = None
+        calls = {"calls": [call.model_dump() for call in last.calls]} if last.calls else {}
+        await self._keeper.keep([record], {"answer": text, **calls})
+        self._released[_known_by(text, last.calls)] = None
         while len(self._released) > _REMEMBERED:
             self._released.popitem(last=False)
+
+
+def _known_by(text: str, calls: Sequence[ToolCall]) -> str:
+    """By what an answer is known again: its text, and names and arguments of its calls. Their ids no model is shown, and Ollama's protocol has none."""
+    return digest_json([text, [[call.name, json.loads(call.arguments)] for call in calls]])
 
 
 def _counted(last: Piece) -> dict[str, float]:

@@ -86,11 +86,25 @@ def require_sampling(sampling: Sampling) -> None:
 
 def require_plain(sampling: Sampling, engine: str) -> None:
     """Raise InputError for a schema or log-probabilities, with which this engine does not write."""
-    if sampling.whole:
+    if sampling.json_schema is not None or sampling.top_logprobs is not None:
         raise InputError(
             f"The {engine} engine writes neither by a schema nor with log-probabilities.",
             "Leave them out, or serve with llamacpp.",
             ("body", "logprobs" if sampling.json_schema is None else "response_format"),
+        )
+
+
+def require_no_tools(messages: Sequence[Message], sampling: Sampling, engine: str) -> None:
+    """Raise InputError for tools, their calls and their results, of which the models made here know nothing."""
+    spoken = (i for i, m in enumerate(messages) if m.role == "tool" or m.calls)
+    loc: tuple[str | int, ...] | None = ("body", "tools")
+    if sampling.offered is None:
+        loc = next((("body", "messages", i) for i in spoken), None)
+    if loc is not None:
+        raise InputError(
+            f"`{loc[1]}`: the {engine} engine calls no tools, as its models have not learnt to.",
+            "Leave them out, or serve with remote, from a server whose model calls tools.",
+            loc,
         )
 
 

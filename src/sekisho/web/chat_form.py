@@ -10,12 +10,14 @@ from typing import Any, Literal
 from ..core.answer_schema import check_schema
 from ..core.engine import Message, Sampling
 from ..core.errors import InputError
+from . import tool_form
 
-_ROLES: Mapping[str, Literal["system", "user", "assistant"]] = {
+_ROLES: Mapping[str, Literal["system", "user", "assistant", "tool"]] = {
     "system": "system",
     "developer": "system",
     "user": "user",
     "assistant": "assistant",
+    "tool": "tool",
 }
 _HARMLESS = frozenset(
     (
@@ -26,7 +28,6 @@ _HARMLESS = frozenset(
         "prompt_cache_key",
         "prompt_cache_retention",
         "service_tier",
-        "parallel_tool_calls",
         "reasoning_effort",
         "verbosity",
     )
@@ -34,9 +35,7 @@ _HARMLESS = frozenset(
 """Fields clients send that change nothing here: whom to bill, what to log, how to reason for models that do."""
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
-    "tools": ([],),
     "functions": ([],),
-    "tool_choice": ("none", "auto"),
     "function_call": ("none", "auto"),
     "logit_bias": ({},),
     "frequency_penalty": (0,),
@@ -46,7 +45,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 """Fields that are understood only at the values that mean "as usual"."""
 _SAMPLING = ("max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stop")
 _SHAPE = ("response_format", "logprobs", "top_logprobs")
-_READ = frozenset(("model", "messages", "stream", "stream_options", *_SAMPLING, *_SHAPE))
+_READ = frozenset(("model", "messages", "stream", "stream_options", *_SAMPLING, *_SHAPE, *tool_form.FIELDS))
 _CONTRACT = "x_contract"
 _IN_MESSAGE = frozenset(("role", "content", "name"))
 """Fields of a message that are read; others are refused unless they are empty, as in an answer that is sent back."""
@@ -121,6 +120,7 @@ def _messages(value: Any) -> tuple[Message, ...]:
             ("body", "messages"),
         )
     messages = tuple(_message(m, ("body", "messages", i)) for i, m in enumerate(value))
+    tool_form.require_calls(messages)
     if not any(m.role == "user" and m.content.strip() for m in messages):
         raise InputError("No message of the user has any text.", "Say something.", ("body", "messages"))
     return messages
@@ -135,9 +135,16 @@ def _message(value: Any, loc: tuple[str | int, ...]) -> Message:
             f"The role {role!r} is not done here.", f"Use one of {', '.join(_ROLES)}.", (*loc, "role")
         )
     for name, more in value.items():
-        if more and name not in _IN_MESSAGE:
+        if more and name not in _IN_MESSAGE and name != tool_form.IN_MESSAGE.get(role):
             raise InputError(f"This version does not do `{name}`.", "", (*loc, name))
-    return Message(role=_ROLES[role], content=_content(value.get("content"), (*loc, "content")))
+    calls = tool_form.read_calls(value, loc) if role == "assistant" else ()
+    silent = bool(calls) and value.get("content") is None
+    return Message(
+        role=_ROLES[role],
+        content="" if silent else _content(value.get("content"), (*loc, "content")),
+        calls=calls,
+        call_id=tool_form.read_call_id(value, loc) if role == "tool" else None,
+    )
 
 
 def _content(value: Any, loc: tuple[str | int, ...]) -> str:
@@ -175,6 +182,7 @@ def _sampling(given: Mapping[str, Any], context: int) -> Sampling:
         stop=_stop(given.get("stop")),
         json_schema=_schema(given.get("response_format", {"type": "text"})),
         top_logprobs=_logprobs(given),
+        **tool_form.read_tools(given),
     )
 
 

@@ -23,7 +23,13 @@ from .schemas_dialects import CompletionAnswer, CompletionRequest
 from .waiting import EventStream, unless_gone
 
 router = APIRouter(tags=["OpenAI"])
-_OFF: Mapping[str, tuple[Any, ...]] = {"echo": (False,), "best_of": (1,), "suffix": ("",)}
+_OFF: Mapping[str, tuple[Any, ...]] = {
+    "echo": (False,),
+    "best_of": (1,),
+    "suffix": ("",),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+}
 _MOST = 5
 _USUAL_TOKENS = 16
 

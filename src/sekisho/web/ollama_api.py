@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,6 +15,7 @@ from .. import __version__
 from ..core.canonical import utc_now
 from ..core.engine import Lane, Piece
 from ..core.errors import SekishoError
+from ..core.tools import ToolCall
 from ..loop.judge import Chat
 from ..loop.served import Served, served
 from . import answering, errors
@@ -22,6 +23,7 @@ from .bodies import read_object
 from .desk import Desk, desk_of
 from .lanes import lane_of
 from .ollama_form import OllamaForm, read_ollama
+from .ollama_tools import told_calls
 from .openai_api import verdict_of
 from .schemas import ERRORS, body_of
 from .schemas_dialects import (
@@ -49,7 +51,7 @@ _PINNED = (
 @router.post(
     "/api/chat",
     summary="Answer a conversation, as Ollama does",
-    description=f"Judged and recorded as `/v1/chat/completions` is. Lines of JSON unless `stream` is false. {_PINNED}",
+    description=f"Judged and recorded as `/v1/chat/completions` is, with tools as there. Lines of JSON unless `stream` is false. {_PINNED}",
     responses={200: {"model": OllamaAnswer, "description": "An answer, or lines of one."}, **ERRORS},
     openapi_extra=body_of(OllamaChat),
 )
@@ -105,7 +107,7 @@ async def ps(request: Request) -> Response:
 @router.post(
     "/api/show",
     summary="The model's own data, as Ollama tells it",
-    description="Metadata of the weights file, the context that is served, and what the model can do: `completion`.",
+    description="Metadata of the weights file, the context that is served, and what the model can do: `completion`, and `tools` where they are passed on.",
     responses={200: {"model": OllamaShow, "description": "The model that serves."}, **ERRORS},
     openapi_extra=body_of(OllamaShow),
 )
@@ -114,14 +116,14 @@ async def show(request: Request) -> Response:
     desk = desk_of(request)
     _, body = await read_object(request, desk.body_limit)
     _require_model(request, desk, body.get("model", body.get("name")))
-    found, context = await _served(desk), desk.judge.serving.engine.info.context
+    found, info = await _served(desk), desk.judge.serving.engine.info
     told = {
         "modelfile": f"# {desk.model}, pinned by the operator; nothing can be made from it here.\n",
-        "parameters": f"num_ctx {context}",
+        "parameters": f"num_ctx {info.context}",
         "template": "{{ .Prompt }}",
         "details": _details(found),
-        "model_info": {**found.values, f"{found.family}.context_length": context},
-        "capabilities": ["completion"],
+        "model_info": {**found.values, f"{found.family}.context_length": info.context},
+        "capabilities": ["completion", "tools"] if info.tools else ["completion"],
     }
     return errors.json_response(told)
 
@@ -146,22 +148,24 @@ class Telling:
         self._written: int | None = None
         self.verdict: dict[str, Any] | None = None
 
-    def part(self, text: str, **more: Any) -> dict[str, Any]:
+    def part(self, text: str, calls: Sequence[ToolCall] = (), **more: Any) -> dict[str, Any]:
         """A piece of the answer. The first that holds text ends the reading of the prompt."""
         if text and self._written is None:
             self._written = time.monotonic_ns()
-        said = {"response": text} if self._generate else {"message": {"role": "assistant", "content": text}}
+        message = {"role": "assistant", "content": text, **told_calls(calls)}
+        said = {"response": text} if self._generate else {"message": message}
         return {"model": self._model, "created_at": utc_now(), **said, "done": False, **more}
 
-    def last(self, piece: Piece | None, text: str = "") -> dict[str, Any]:
+    def last(self, piece: Piece | None, text: str = "", calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
         """The piece that ends the answer; None when the policy answered. Durations are nanoseconds; loading takes none."""
         now = time.monotonic_ns()
         written = self._written or now
         counts = (piece.input_tokens, piece.output_tokens) if piece else (0, 0)
         return self.part(
             text,
+            calls,
             done=True,
-            done_reason=piece.finish if piece else "content_filter",
+            done_reason=_reason(piece),
             total_duration=now - self._begun,
             load_duration=0,
             prompt_eval_count=counts[0],
@@ -204,8 +208,8 @@ async def _lines(chat: Chat, first: asyncio.Task[Piece] | None, telling: Telling
             yield _line(telling.last(None))
             return
         async for piece in answering.with_first(first, chat.pieces):
-            if piece.text:
-                yield _line(telling.part(piece.text))
+            if piece.text or piece.calls:
+                yield _line(telling.part(piece.text, piece.calls))
         yield _line(telling.last(piece))
     except SekishoError as e:
         yield _line({"error": str(e)})
@@ -220,7 +224,14 @@ async def _whole(chat: Chat, telling: Telling) -> dict[str, Any]:
     async for piece in chat.pieces:
         telling.part(piece.text)  # it takes note of when the first text came
         text += piece.text
-    return telling.last(piece, text)
+    return telling.last(piece, text, piece.calls)
+
+
+def _reason(piece: Piece | None) -> str | None:
+    """Why an answer ended; for one that calls tools Ollama has no word of its own."""
+    if piece is None:
+        return "content_filter"
+    return "stop" if piece.finish == "tool_calls" else piece.finish
 
 
 def _require_model(request: Request, desk: Desk, name: Any) -> Lane:

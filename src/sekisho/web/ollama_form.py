@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.errors import ConflictError, InputError
 from .chat_form import ChatForm, read_chat
+from .ollama_tools import Ids
 
 _DURATION = re.compile(r"[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+|[-+]?\d+")
 """Go's `time.ParseDuration`, or bare seconds."""
@@ -56,7 +57,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 _IDLE = frozenset(("repeat_last_n", "mirostat_tau", "mirostat_eta"))
 """Options that only say more about one that is off."""
 _OFF: Mapping[str, tuple[Any, ...]] = {
-    "tools": ([],),
     "think": (False,),
     "logprobs": (False,),
     "top_logprobs": (0,),
@@ -70,12 +70,10 @@ _OFF: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields that are understood only at the values that mean "as usual". A prompt that is too long is refused, whatever `truncate` and `shift` say."""
 _SHARED = frozenset(("model", "stream", "options", "keep_alive", "x_contract", "format", *_OFF))
-_MESSAGE = frozenset(("role", "content"))
+_MESSAGE = frozenset(("role", "content", "tool_calls", "tool_name", "tool_call_id"))
 _MESSAGE_OFF: Mapping[str, tuple[Any, ...]] = {
     "images": ([],),
-    "tool_calls": ([],),
     "thinking": ("",),
-    "tool_name": ("",),
 }
 
 
@@ -105,8 +103,8 @@ def read_ollama(body: Mapping[str, Any], context: int, generate: bool) -> Ollama
         ConflictError: when the model is to be unloaded.
     """
     given = {k: v for k, v in body.items() if v is not None}
-    own = ("prompt", "system") if generate else ("messages",)
-    _only(given, _SHARED | {*own}, _OFF, ("body",))
+    own = ("prompt", "system") if generate else ("messages", "tools")
+    _only(given, _SHARED | {*own}, {**_OFF, "tools": ([],)} if generate else _OFF, ("body",))
     if "model" not in given:
         raise InputError("`model` is missing.", "Name the model.", ("body", "model"))
     stream = given.get("stream", True)
@@ -119,7 +117,8 @@ def read_ollama(body: Mapping[str, Any], context: int, generate: bool) -> Ollama
         if at_once:
             raise ConflictError("The model is pinned and is not unloaded.", "Stop the server instead.")
         return OllamaForm(given["model"], stream, None)
-    shared: dict[str, Any] = {k: given[k] for k in ("model", "x_contract") if k in given}
+    kept = ("model", "x_contract") if generate else ("model", "x_contract", "tools")
+    shared: dict[str, Any] = {k: given[k] for k in kept if k in given}
     form = _format(given.get("format", ""))
     chat = read_chat({**shared, "stream": stream, "messages": messages, **sampling, **form}, context)
     return OllamaForm(given["model"], stream, chat)
@@ -205,15 +204,25 @@ def _messages(value: Any) -> Any:
     """Messages as OpenAI has them; what is no list is left for the chat form to refuse."""
     if not isinstance(value, list):
         return [value]
-    return [_message(m, ("body", "messages", i)) for i, m in enumerate(value)]
+    ids = Ids()
+    return [_message(m, ("body", "messages", i), ids) for i, m in enumerate(value)]
 
 
-def _message(value: Any, loc: tuple[Any, ...]) -> Any:
+def _message(value: Any, loc: tuple[Any, ...], ids: Ids) -> Any:
     if not isinstance(value, dict):
         return value
     given = {k: v for k, v in value.items() if v is not None}
     _only(given, _MESSAGE, _MESSAGE_OFF, loc)
-    return {"role": given.get("role"), "content": given.get("content", "")}
+    told = {"role": given.get("role"), "content": given.get("content", "")}
+    if given.get("tool_calls"):
+        told["tool_calls"] = ids.calls(given["tool_calls"], (*loc, "tool_calls"))
+    if told["role"] == "tool":
+        told["tool_call_id"] = ids.result(given, (*loc, "tool_name"))
+        return told
+    for name in ("tool_name", "tool_call_id"):
+        if given.get(name):
+            raise InputError(f"`{name}` is of messages of role tool.", "Leave it out.", (*loc, name))
+    return told
 
 
 def _prompted(given: Mapping[str, Any]) -> list[dict[str, Any]]:

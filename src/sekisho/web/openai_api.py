@@ -15,6 +15,7 @@ from ..core.canonical import short
 from ..core.engine import Piece
 from ..core.errors import SekishoError
 from ..core.records import Judgement
+from ..core.tools import ToolCall
 from ..loop.judge import Chat
 from . import answering, errors
 from .bodies import read_object
@@ -30,9 +31,10 @@ router = APIRouter(tags=["OpenAI"])
 @router.post(
     "/v1/chat/completions",
     summary="Answer a conversation, if the gate allows it",
-    description="Every message of user and system is judged, and all of them as one text, before the first token; at most 512 come at once. "
+    description="Every message is judged but the answers this server wrote, and so are the words of `tools`; and all of them as one text, before the first token. At most 512 messages and 128 tools come at once. "
     "A request that is refused or escalated is answered with the policy's text, `finish_reason` content_filter and the judgement in `x_sekisho`. `x_contract` names the identity contract. "
     "`response_format` takes a JSON schema of types, properties, items, enum, const, anyOf, references into $defs, counts and bounds; anything else in it, and one too large, is a 422. "
+    "`tools` (functions) and their results are passed on by the engine `remote`, and are a 422 with others; calls come whole, once they are in the ledger. "
     "A long wait within a stream is filled with comments, so that nobody between takes the connection for dead.",
     responses={
         200: {"model": ChatAnswer, "description": "A completion, or server-sent chunks of one."},
@@ -104,7 +106,10 @@ class Answer:
 
     def whole(self, text: str, last: Piece | None) -> dict[str, Any]:
         """A completion in one piece. `last` is None when the policy answered."""
-        message = {"role": "assistant", "content": text, "refusal": None}
+        calls = [told_call(call) for call in last.calls] if last else []
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if calls:
+            message |= {"content": text or None, "tool_calls": calls}
         choice = {
             "index": 0,
             "message": message,
@@ -153,6 +158,15 @@ class Answer:
         return verdict_of(self._judgement)
 
 
+def told_call(call: ToolCall) -> dict[str, Any]:
+    """A call of a tool, in OpenAI's form."""
+    return {
+        "id": call.id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments},
+    }
+
+
 def told_logprobs(piece: Piece | None) -> dict[str, Any] | None:
     """A piece's tokens with their log-probabilities, in OpenAI's form; None when there are none."""
     if piece is None or not piece.logprobs:
@@ -198,6 +212,8 @@ async def _events(
             async for last in answering.with_first(first, chat.pieces):
                 if last.text or last.logprobs:
                     yield event_of(answer.chunk({"content": last.text}, piece=last, **extra))
+        for i, call in enumerate(last.calls if last else ()):
+            yield event_of(answer.chunk({"tool_calls": [{"index": i, **told_call(call)}]}, **extra))
         yield event_of(answer.chunk({}, answer.finish(last), **extra))
         if form.usage:
             yield event_of(answer.chunk(None, usage=answer.usage(last)))

@@ -77,7 +77,7 @@ class SystemOneAnswer(Open):
 
 
 class ChatRequest(Open):
-    """A conversation. What this version does not do (tools, images) is refused with 422, as is a schema or log-probabilities where the engine does neither."""
+    """A conversation. What this version does not do (images) is refused with 422, as are tools, a schema or log-probabilities where the engine does not do them."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -92,6 +92,9 @@ class ChatRequest(Open):
     response_format: dict[str, Any] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    tools: list[dict[str, Any]] | None = Field(None, description="Functions the model may call.")
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     x_contract: str | None = Field(None, description="Identity contract under which the gate judges.")
 
 

@@ -53,6 +53,7 @@ class OllamaChat(Open):
     messages: list[dict[str, Any]] = Field(default_factory=list)
     stream: bool = True
     options: dict[str, Any] | None = None
+    tools: list[dict[str, Any]] | None = Field(None, description="Functions the model may call.")
     keep_alive: str | float | None = Field(None, description="Any duration; the model stays all the same.")
     x_contract: str | None = Field(None, description="Identity contract under which the gate judges.")
 

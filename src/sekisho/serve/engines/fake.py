@@ -13,6 +13,7 @@ from ...core.engine import EngineInfo, Message, Piece, Sampling
 from ...core.errors import EngineError, SekishoError
 from ...core.prompt import SPECIAL
 from ...core.question import Option, OptionScores, Question
+from ...core.tools import ToolCall
 from .. import prompts
 from ..deadline import by, deadline_in
 from ..loads import loading
@@ -35,6 +36,7 @@ class Script:
         delay: seconds before each answer to `ask` and before each piece of text.
         error: raised by `ask` and `generate` instead of an answer.
         piece: characters of a piece of text.
+        calls: the tools it calls whenever some are offered, or a function of the conversation; its text is then nothing unless `text` says one.
     """
 
     probabilities: Callable[[str, Question], Mapping[str, float] | None] | None = None
@@ -42,6 +44,7 @@ class Script:
     delay: float = 0.0
     error: SekishoError | None = None
     piece: int = 4
+    calls: tuple[ToolCall, ...] | Callable[[Sequence[Message]], tuple[ToolCall, ...]] = ()
 
 
 class FakeEngine:
@@ -59,7 +62,12 @@ class FakeEngine:
         self.writing = 0
         self._running = False
         self._info = EngineInfo(
-            engine="fake", model=name, model_digest=digest_text(f"fake:{name}"), context=context, device="cpu"
+            engine="fake",
+            model=name,
+            model_digest=digest_text(f"fake:{name}"),
+            context=context,
+            device="cpu",
+            tools=True,
         )
 
     @property
@@ -105,9 +113,10 @@ class FakeEngine:
         self._require_up()
         prompts.require_sampling(sampling)
         prompts.require_plain(sampling, "fake")
-        size = self._require_fit(prompts.chat_pieces(messages, _IDS))
+        size = self._require_fit(prompts.chat_pieces([_turn(m) for m in messages], _IDS))
         limit = min(sampling.max_tokens, self._info.context - size)
-        whole = self._text(messages)
+        calls = self._calls(messages) if sampling.offered else ()
+        whole = "" if calls and self.script.text is None else self._text(messages)
         cutter = StopCutter(sampling.stop)
         text = cutter.push(whole[:limit]) + cutter.flush()
         finish = "stop" if cutter.stopped or len(whole) <= limit else "length"
@@ -120,7 +129,13 @@ class FakeEngine:
                 part = text[start : start + self.script.piece]
                 yield Piece(text=part, tokens=() if written is None else tuple(map(ord, part)))
             yield Piece.model_validate(
-                {"text": "", "finish": finish, "input_tokens": size, "output_tokens": len(text)}
+                {
+                    "text": "",
+                    "finish": "tool_calls" if calls else finish,
+                    "input_tokens": size,
+                    "output_tokens": len(text),
+                    "calls": calls,
+                }
             )
         finally:
             self.writing -= 1
@@ -145,11 +160,19 @@ class FakeEngine:
             return self.script.text(messages)
         return self.script.text if self.script.text is not None else f"fake: {messages[-1].content}"
 
+    def _calls(self, messages: Sequence[Message]) -> tuple[ToolCall, ...]:
+        return self.script.calls(messages) if callable(self.script.calls) else self.script.calls
+
     def _logprobs(self, state: str, question: Question) -> tuple[float, ...]:
         chosen = self.script.probabilities(state, question) if self.script.probabilities else None
         if chosen is not None:
             return _from_probabilities([chosen.get(key, 0.0) for key in question.keys])
         return log_softmax([_logit(state, question, option) for option in question.options])
+
+
+def _turn(message: Message) -> Message:
+    """The prompt of the house has no turn for what a tool says; of this engine's prompt only the length counts."""
+    return message.model_copy(update={"role": "user"}) if message.role == "tool" else message
 
 
 def _from_probabilities(values: Sequence[float]) -> tuple[float, ...]:

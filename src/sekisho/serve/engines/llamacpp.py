@@ -160,6 +160,7 @@ class LlamaCppEngine:
         """Stream an answer. Closing the iterator drops the connection, which frees the slot in the child."""
         self._supervisor.require_up()
         prompts.require_sampling(sampling)
+        prompts.require_no_tools(messages, sampling, "llamacpp")
         deadline = deadline_in(timeout)
         async with self._place(deadline):
             prompt = await by(deadline, self._tokenize(prompts.chat_pieces(messages, self._special)))

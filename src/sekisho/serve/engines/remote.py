@@ -18,7 +18,7 @@ from ...core.errors import EngineError, SekishoError
 from ...core.question import OptionScores, Question, QuestionType
 from .. import prompts
 from ..deadline import deadline_in
-from . import ways
+from . import calls, ways
 from .link import AbsentError, Link
 from .ways import Way
 
@@ -72,6 +72,7 @@ class RemoteEngine:
             model_digest=digest_text(f"remote:{self._url}:{self._model}"),
             context=self._context,
             device="remote",
+            tools=True,
         )
 
     async def start(self) -> None:
@@ -140,11 +141,15 @@ class RemoteEngine:
     ) -> AsyncIterator[Piece]:
         """Stream an answer. A text that is taken up again is written anew and passed over as far as it had come; its characters stand for its tokens.
 
+        Calls of tools come with the last piece.
+
         Raises:
-            EngineError: also when it does not come out the same again.
+            EngineError: also when it does not come out the same again, and for a call that is not whole.
         """
         prompts.require_sampling(sampling)
-        body = self._completion(messages, sampling, repeatable=written is not None)
+        tools = calls.offered(sampling)
+        body = self._completion(messages, sampling, repeatable=written is not None) | tools
+        gathered = calls.Gathered(tools)
         known = "".join(map(chr, written or ()))
         text, finish = "", ""
         usage: Mapping[str, Any] = {}
@@ -152,6 +157,7 @@ class RemoteEngine:
             async for event in events:
                 usage = event.get("usage") or usage
                 part, finish = _said(event, finish)
+                gathered.take(event)
                 before, text = max(len(text), len(known)), text + part
                 _require_same(text, known)
                 if len(text) > before:
@@ -161,11 +167,11 @@ class RemoteEngine:
                         tokens=() if written is None else tuple(map(ord, new)),
                         logprobs=_tokens(event, sampling),
                     )
-        if finish not in ("stop", "length"):
-            raise EngineError("The far server ended the text without a word.", "Try again.")
+        called, ended = gathered.whole(finish)
         yield Piece(
             text="",
-            finish="length" if finish == "length" else "stop",
+            finish=ended,
+            calls=called,
             input_tokens=int(usage.get("prompt_tokens", 0)),
             output_tokens=int(usage.get("completion_tokens", 0)),
         )
@@ -173,7 +179,7 @@ class RemoteEngine:
     def _completion(
         self, messages: Sequence[Message], sampling: Sampling, repeatable: bool
     ) -> dict[str, Any]:
-        turns = [{"role": m.role, "content": ways.harmless(m.content)} for m in messages]
+        turns = calls.turns(messages)
         seed = sampling.seed
         if seed is None and repeatable:
             seed = int(digest_json(turns).rpartition(":")[2][:7], 16)

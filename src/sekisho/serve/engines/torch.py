@@ -130,6 +130,7 @@ class TorchEngine:
     ) -> AsyncIterator[Piece]:
         """Stream an answer; each token is one turn of the worker, so that questions get in between."""
         prompts.require_sampling(sampling)
+        prompts.require_no_tools(messages, sampling, "torch")
         prompts.require_plain(sampling, "torch")
         deadline = deadline_in(timeout)
         prompt = await by(deadline, self._compute(lambda: self._chat_prompt(messages)))
