@@ -66,3 +66,9 @@ def test_content_that_cannot_be_sealed_is_told_when_it_is_wanted():
             sealing.done()
 
     asyncio.run(play())
+
+
+def test_what_is_too_late_is_not_released_to_whoever_is_alone(house, where):
+    house.ledger._pace = 0.0
+    with pytest.raises(LedgerError, match="in time"):
+        asyncio.run(Keeper(house.ledger).keep([judgement()], {}, until=0.0, alone=True))

@@ -24,16 +24,18 @@ class Awake:
     """Keeps cores awake, where this process may; elsewhere it does nothing.
 
     Args:
-        device: the device to say it to.
+        device: the device to say it to; None says it to nobody.
 
     Attributes:
         problem: why it cannot; None when it can.
     """
 
-    def __init__(self, device: Path = DEVICE) -> None:
+    def __init__(self, device: Path | None = DEVICE) -> None:
         self.problem: str | None = None
         self._file: int | None = None
         self._open, self._timer = 0, None  # type: int, asyncio.TimerHandle | None
+        if device is None:
+            return
         try:
             self._file = os.open(device, os.O_WRONLY)
             self._say(_WHENEVER)

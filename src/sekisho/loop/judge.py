@@ -71,13 +71,17 @@ class Judge:
         awake: Awake | None = None,
     ) -> None:
         self.serving = serving
-        self._keeper, self._awake = Keeper(ledger), awake
+        self._keeper, self._awake = Keeper(ledger), awake or Awake(None)
         self._writer = Writer(ledger, self._keeper)
         late, many = batch or (deadline, queue)
         self._deadlines: dict[Lane, float] = {"rt": deadline, "be": late}
         self._writing: dict[Lane, float] = {"rt": _WRITING_SECONDS, "be": max(_WRITING_SECONDS, late)}
         self._queues: dict[Lane, int] = {"rt": queue, "be": many}
         self._open: dict[Lane, int] = {"rt": 0, "be": 0}
+
+    def close(self) -> None:
+        """Let the cores sleep; what serves is stopped by whoever started it."""
+        self._awake.close()
 
     @property
     def longest_seconds(self) -> float:
@@ -275,6 +279,6 @@ class Judge:
 
     @contextmanager
     def _place(self, task: str, lane: Lane) -> Iterator[None]:
-        kept = self._awake.held() if self._awake is not None and lane == "rt" else nullcontext()
+        kept = self._awake.held() if lane == "rt" else nullcontext()
         with place(task, lane, self._queues[lane], self._open, self.serving.retry_after), kept:
             yield

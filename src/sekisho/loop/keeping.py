@@ -63,7 +63,8 @@ class Keeper:
         seconds = None if until is None else max(0.0, until - time.monotonic())
         try:
             with metrics.LEDGER_SECONDS.time():
-                if not (alone and self._ledger.append_at_once(kept, [sealed])):
+                late = seconds is not None and seconds <= 0
+                if late or not (alone and self._ledger.append_at_once(kept, [sealed])):
                     async with asyncio.timeout(seconds):
                         await asyncio.to_thread(self._ledger.append, kept, [sealed])
         except TimeoutError:

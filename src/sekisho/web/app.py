@@ -88,6 +88,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             await desk.nli.close()
             await desk.eyes.close()
             await desk.watch.stop()
+            opened.close()
 
     app = FastAPI(
         title="Sekisho",

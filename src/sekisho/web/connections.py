@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-import httptools
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from .. import metrics
 from ..core.canonical import new_id
@@ -32,10 +31,6 @@ HEADER_SECONDS = 20.0
 _WANTED_FILES = 4096
 _OWN_FILES = 128
 """Kept for what is no connection: the ledger's readers, the engine's pipes and connections, a model that is being read."""
-_LONGEST_HEADER = 1 << 16
-"""Bytes of a request before its body."""
-_AHEAD = 8
-"""Requests that a client may send on one connection before the first of them is answered."""
 _QUIET_SECONDS = 60.0
 
 _log = logging.getLogger("sekisho.web")
@@ -59,19 +54,13 @@ class Crowd:
         self.say = Seldom()
 
 
-class Connection(HttpToolsProtocol):
-    """One connection, as uvicorn has it, with a bound on their number, on a header's length and on what is sent ahead, and a clock for the header.
-
-    Attributes:
-        in_header: whether a request has begun whose header is not yet whole.
-    """
+class Connection(H11Protocol):
+    """One connection, as uvicorn has it, with a bound on their number and a clock for the header."""
 
     def __init__(self, *args: Any, crowd: Crowd, **more: Any) -> None:
         super().__init__(*args, **more)
         self._crowd = crowd
         self._clock: asyncio.TimerHandle | None = None
-        self.in_header = False
-        self._taken = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection in. When there are too many, one that waits is closed, or this one is turned away."""
@@ -89,46 +78,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, and look whether a request has begun."""
-        self._unset_keepalive_if_required()
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("")
-        except httptools.HttpParserUpgrade as e:
-            self._stay(data[e.args[0] :])
-        self._taken = self._taken + len(data) if self.in_header else 0
-        if self._taken > _LONGEST_HEADER:
-            self._refuse(MalformedError("The request's header is too long.", "Send less in it."))
+        super().data_received(data)
         self._watch()
-
-    def on_message_begin(self) -> None:
-        """A header begins."""
-        super().on_message_begin()
-        self.in_header = True
-
-    def on_headers_complete(self) -> None:
-        """A header is whole. What is raised here ends the connection with a 400."""
-        self.in_header = False
-        if len(self.pipeline) >= _AHEAD or self.parser.get_method() == b"CONNECT":
-            raise ValueError("too many requests wait, or one wants a tunnel")
-        if not self.parser.should_upgrade():
-            super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """A request is whole."""
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
-
-    def _stay(self, rest: bytes) -> None:
-        """Take a request that asks for another protocol as one that does not (RFC 9110, 7.8). The parser leaves its body unread, so it gets it again without the wish."""
-        method, told = self.parser.get_method(), []
-        for name, value in self.headers:
-            if name == b"connection":
-                value = b", ".join(t for t in value.split(b",") if t.strip().lower() != b"upgrade")
-            if name != b"upgrade":
-                told.append(name + b": " + value)
-        self.parser = httptools.HttpRequestParser(self)
-        self.data_received(b"\r\n".join([method + b" " + self.url + b" HTTP/1.1", *told, b"", rest]))
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
@@ -156,7 +107,7 @@ class Connection(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         """Close. Who had begun a header is told why; who was silent may not expect an answer."""
-        if self.in_header:
+        if self.conn.trailing_data[0]:
             self._refuse(MalformedError("The request's header did not arrive in time.", "Send it again."))
         else:
             self.transport.close()
