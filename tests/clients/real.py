@@ -14,6 +14,7 @@ from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import Rules
 from sekisho.tasks.policy import policy_of
 from sekisho.weights.gguf import export_gguf
+from sekisho.wiring import House
 from web import makers
 
 from .scenarios import MODEL, REFUSED
@@ -43,14 +44,21 @@ def served(folder: Path) -> Iterator[str]:
             Marked(gguf, MODEL, context=1024, slots=2, threads=1, model_digest="sha256:0"),
             Rules(slots=2, kept=1),
         )
-        serving = Serving(
-            engine=engine,
-            stamp=Stamp(engine="llamacpp", model=MODEL, model_digest="sha256:0"),
-            policy=policy_of(house.policy_document),
-            threshold=0.9,
-            scope=makers.Familiar(),
-            certified=makers.CERTIFIED,
-        )
-        judge = Judge(serving, house.ledger, 20.0, 256, (60.0, 256))
-        with makers.live(house, judge, start=engine.start) as address:
+        with before(house, engine, "llamacpp") as address:
             yield address
+
+
+@contextlib.contextmanager
+def before(house: House, engine: Lanes, name: str) -> Iterator[str]:
+    """Sekisho before an engine of that name, where every text is familiar; yields the address."""
+    serving = Serving(
+        engine=engine,
+        stamp=Stamp(engine=name, model=MODEL, model_digest="sha256:0"),
+        policy=policy_of(house.policy_document),
+        threshold=0.9,
+        scope=makers.Familiar(),
+        certified=makers.CERTIFIED,
+    )
+    judge = Judge(serving, house.ledger, 20.0, 256, (60.0, 256))
+    with makers.live(house, judge, start=engine.start) as address:
+        yield address

@@ -8,19 +8,15 @@ import ollama
 import openai
 import pytest
 
-from sekisho.core.records import Stamp
-from sekisho.loop.entries import Serving
-from sekisho.loop.judge import Judge
 from sekisho.serve.engines.remote import RemoteEngine
 from sekisho.serve.lanes import Lanes
 from sekisho.serve.rules import Rules
-from sekisho.tasks.policy import policy_of
 from serve.caller import MARK, TEMPLATE, caller_model
 from serve.far import llama_server
 from web import makers
 
 from .adapters import OpenAI
-from .real import served
+from .real import before, served
 from .scenarios import ASKED, MODEL
 from .test_scenarios import validators
 
@@ -51,16 +47,7 @@ def far(tmp_path_factory):
         makers.house(folder / "home", deadline_seconds=20) as house,
     ):
         engine = Lanes(RemoteEngine(at, MODEL, context=CONTEXT), Rules(slots=2))
-        serving = Serving(
-            engine=engine,
-            stamp=Stamp(engine="remote/logprobs", model=MODEL, model_digest="sha256:0"),
-            policy=policy_of(house.policy_document),
-            threshold=0.9,
-            scope=makers.Familiar(),
-            certified=makers.CERTIFIED,
-        )
-        judge = Judge(serving, house.ledger, 20.0, 256, (60.0, 256))
-        with makers.live(house, judge, start=engine.start) as address:
+        with before(house, engine, "remote/logprobs") as address:
             yield address, house
 
 

@@ -149,20 +149,32 @@ def closed_error() -> LedgerError:
     return LedgerError("The ledger is closed.", "Open it again.")
 
 
-def write_all(
-    db: sqlite3.Connection, batch: Sequence[Job], head: Head
-) -> list[tuple[Job, list[Entry]]] | None:
-    """Write jobs that are nothing but records in one go; None, and nothing was written, when one of them may be refused."""
+Written = list[tuple[Job, list[Entry]]]
+"""Jobs that were written, each with its entries."""
+
+
+def write(db: sqlite3.Connection, batch: Sequence[Job], head: Head) -> Written:
+    """Write a batch inside the transaction: in one go, or, when one of the jobs may be refused, each by itself, so that it takes no other with it."""
     drafts = [d for job in batch for d in job.drafts]
     if any(job.work is not None for job in batch) or rows.conflict(db, drafts) is not None:
-        return None
+        return _one_by_one(db, batch, head)
     entries = iter(rows.insert(db, drafts, [s for job in batch for s in job.sealed], head))
     for job in batch:
         job.error = None
     return [(job, list(islice(entries, len(job.drafts)))) for job in batch]
 
 
-def write(db: sqlite3.Connection, job: Job, head: Head) -> list[Entry] | None:
+def _one_by_one(db: sqlite3.Connection, batch: Sequence[Job], head: Head) -> Written:
+    written: Written = []
+    for job in batch:
+        entries = _write_one(db, job, head)
+        if entries is not None:
+            head = Head(entries[-1].seq, entries[-1].digest) if entries else head
+            written.append((job, entries))
+    return written
+
+
+def _write_one(db: sqlite3.Connection, job: Job, head: Head) -> list[Entry] | None:
     """Write one job inside the transaction; None when it was refused, with the reason in the job and nothing written."""
     job.error = None
     db.execute("SAVEPOINT job")

@@ -21,7 +21,7 @@ from sekisho.core.records import Record
 
 from . import rows, schema, witness
 from .chain import Entry, Head, Sealed, draft, seal, seal_digest
-from .commit import Job, Queue, Work, closed_error, write, write_all
+from .commit import Job, Queue, Work, closed_error, write
 from .place import Place
 from .verify import Verification, audit
 
@@ -213,7 +213,7 @@ class Ledger:
         try:
             head = rows.head(db)
             rows.check_clock(db, self.clock_tolerance)
-            written = write_all(db, batch, head) or self._one_by_one(db, batch, head)
+            written = write(db, batch, head)
             # A file that was removed or renamed takes a commit without a word, and it is lost with the last process that has it open.
             self._check_place()
             db.execute("COMMIT")
@@ -222,17 +222,6 @@ class Ledger:
             raise
         for job, entries in written:
             job.entries = entries
-
-    @staticmethod
-    def _one_by_one(db: sqlite3.Connection, batch: list[Job], head: Head) -> list[tuple[Job, list[Entry]]]:
-        """Write each job by itself, so that one that is refused takes no other with it."""
-        written: list[tuple[Job, list[Entry]]] = []
-        for job in batch:
-            entries = write(db, job, head)
-            if entries is not None:
-                head = Head(entries[-1].seq, entries[-1].digest) if entries else head
-                written.append((job, entries))
-        return written
 
     @contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:
