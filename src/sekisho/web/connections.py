@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+import h11
 import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -23,8 +24,10 @@ from .. import metrics
 from ..core.canonical import new_id
 from ..core.errors import MalformedError, OverloadedError, SekishoError
 from .access import REQUEST_ID
+from .ahead import Ahead
 from .errors import render
 from .gathering import Gathering
+from .lazy_h11 import LazyConnection
 
 HEADER_SECONDS = 20.0
 """From a connection's opening, or the end of its last answer, to the end of the next request's header."""
@@ -61,6 +64,7 @@ class Connection(H11Protocol):
         super().__init__(*args, **more)
         self._crowd = crowd
         self._clock: asyncio.TimerHandle | None = None
+        self.conn = cast(h11.Connection, LazyConnection(self.conn))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection in. When there are too many, one that waits is closed, or this one is turned away."""
@@ -80,6 +84,14 @@ class Connection(H11Protocol):
         """Read on, and look whether a request has begun."""
         super().data_received(data)
         self._watch()
+
+    def handle_events(self) -> None:
+        """Go on with what has arrived; the answer to a new request may go ahead of the library's notes."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not None and self.cycle is not before:
+            lazy = cast(LazyConnection, self.conn)
+            self.cycle.send = Ahead(self.cycle, lazy)  # type: ignore[assignment, method-assign]
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
