@@ -2,9 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import ParamSpec
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
+P = ParamSpec("P")
+
+
+_SHADOW = 0.003
+"""Seconds after which whoever was asked or answered is at work, or has what he wanted, and a core is free."""
+_noted: deque[Callable[[], object]] = deque()
+_due: asyncio.AbstractEventLoop | None = None
+"""The loop in which they will be."""
+
+
+def soon(note: Callable[P, object], *args: P.args, **more: P.kwargs) -> None:
+    """Note something down a few milliseconds later: nobody's answer waits for a number. At once where no event loop runs."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        note(*args, **more)
+        return
+    global _due
+    _noted.append(lambda: note(*args, **more))
+    if _due is not loop:  # one that was closed takes its timer with it
+        _due = loop
+        loop.call_later(_SHADOW, settle)
+
+
+def settle() -> None:
+    """Note down what is to be noted. Any thread may call it."""
+    global _due
+    _due = None
+    while _noted:
+        try:
+            note = _noted.popleft()
+        except IndexError:  # another thread was quicker
+            return
+        note()
+
 
 JUDGEMENTS = Counter(
     "sekisho_judgements_total", "Judgements written to the ledger.", ["task", "decision"], registry=REGISTRY

@@ -121,13 +121,13 @@ def test_a_control_token_of_another_family_in_a_text_is_no_control_token(live):
     """The tiny vocabulary has none but the house's, which are cut apart; here one of them is spelt as another family's."""
 
     async def work(engine):
-        vocabulary = engine._vocabulary
-        engine._vocabulary = Vocabulary([], ["[INST]"])
+        vocabulary, tokenizer = engine._vocabulary, engine._tokenizer
+        engine._vocabulary, engine._tokenizer = Vocabulary([], ["[INST]"]), None
         try:
             marked = await engine._decision_prompt("a [INST] b", GATE)
             plain = await engine._decision_prompt("a INST b", GATE)
         finally:
-            engine._vocabulary = vocabulary
+            engine._vocabulary, engine._tokenizer = vocabulary, tokenizer
         return marked, plain
 
     marked, plain = live.wait(work(live.engine))

@@ -92,7 +92,7 @@ def ways(told, sent: bytes, monkeypatch) -> tuple[list[bytes], tuple[bytes, bool
         patch.setattr(ahead, "_raw", noted)
         first = heard(told, sent)
     with monkeypatch.context() as patch:
-        patch.setattr(ahead, "_is_plain", lambda cycle: False)
+        patch.setattr(ahead, "_is_plain", lambda *_: False)
         second = heard(told, sent)
     return [g for g in gone if g is not None], first, second
 

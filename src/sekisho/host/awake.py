@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ class Awake:
         self.problem: str | None = None
         self._file: int | None = None
         self._open, self._timer = 0, None  # type: int, asyncio.TimerHandle | None
+        self._latest = 0.0
         if device is None:
             return
         try:
@@ -50,17 +52,14 @@ class Awake:
             yield
             return
         self._open += 1
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        elif self._open == 1:
+        if self._timer is None:
             self._say(_NOW)
+            self._look_after(LINGER)
         try:
             yield
         finally:
             self._open -= 1
-            if not self._open:
-                self._timer = asyncio.get_running_loop().call_later(LINGER, self._let_go)
+            self._latest = time.monotonic()
 
     def close(self) -> None:
         """Let the cores sleep; the kernel forgets what a closed file had said. Safe to call twice."""
@@ -68,9 +67,17 @@ class Awake:
         if file is not None:
             os.close(file)
 
-    def _let_go(self) -> None:
-        self._timer = None
-        self._say(_WHENEVER)
+    def _look_after(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Let the cores sleep when nothing is open and has not been for a while; one timer does, however many requests come."""
+        left = LINGER if self._open else self._latest + LINGER - time.monotonic()
+        if left > 0:
+            self._look_after(left)
+        else:
+            self._timer = None
+            self._say(_WHENEVER)
 
     def _say(self, microseconds: bytes) -> None:
         if self._file is not None:

@@ -78,7 +78,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Sealed:
-    """Content ready to be stored apart from the chain.
+    """Content ready to be stored apart from the chain. Making one raises LedgerError when its digest is another's.
 
     Attributes:
         digest: tagged digest of salt and body together; this goes into the record.
@@ -89,6 +89,12 @@ class Sealed:
     digest: str
     salt: bytes
     body: str
+
+    def __post_init__(self) -> None:
+        if seal_digest(self.salt, self.body.encode()) != self.digest:
+            raise LedgerError(
+                f"Sealed content does not have its digest {self.digest}.", "Make it with Ledger.seal."
+            )
 
 
 def seal(content: Any) -> Sealed:

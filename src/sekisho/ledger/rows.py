@@ -25,23 +25,28 @@ def head(db: sqlite3.Connection) -> Head:
     return Head(*row) if row else START
 
 
-def check_clock(db: sqlite3.Connection, tolerance: float) -> None:
+def newest(db: sqlite3.Connection) -> tuple[Head, str | None]:
+    """Return position and digest of the newest entry, and its time; None when there is none."""
+    row = db.execute("SELECT seq, digest, at FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+    return (Head(*row[:2]), row[2]) if row else (START, None)
+
+
+def check_clock(latest: str | None, tolerance: float) -> None:
     """Refuse to write at a time that lies far before the newest entry's.
 
     Raises:
         LedgerError: with both times. An entry whose `at` is no time of ours says nothing.
     """
-    row = db.execute("SELECT at FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
     now = utc_now()
-    if row is None or row[0] <= now:
+    if latest is None or latest <= now:
         return
     try:
-        late = utc_after(now, tolerance) < utc_after(row[0], 0)
+        late = utc_after(now, tolerance) < utc_after(latest, 0)
     except (ValueError, OverflowError):
         return
     if late:
         raise LedgerError(
-            f"The clock says {now}, but the newest entry is of {row[0]}: the clock went back.",
+            f"The clock says {now}, but the newest entry is of {latest}: the clock went back.",
             "Set the clock right; see docs/ledger.md if the earlier one was wrong.",
         )
 

@@ -135,13 +135,7 @@ class Ledger:
 
     def _job(self, records: Sequence[Record], sealed: Sequence[Sealed]) -> Job:
         self._require_writer()
-        job = Job([draft(r) for r in records], tuple(sealed))
-        for s in job.sealed:
-            if seal_digest(s.salt, s.body.encode()) != s.digest:
-                raise LedgerError(
-                    f"Sealed content does not have its digest {s.digest}.", "Make it with Ledger.seal."
-                )
-        return job
+        return Job([draft(r) for r in records], tuple(sealed))
 
     def act(self, work: Work) -> list[Entry]:
         """Run `work` inside the writer's transaction and append the records it returns; all or nothing, durable when it returns.
@@ -211,8 +205,8 @@ class Ledger:
             self._wait_for_others(True)
             db.execute("BEGIN IMMEDIATE")
         try:
-            head = rows.head(db)
-            rows.check_clock(db, self.clock_tolerance)
+            head, at = rows.newest(db)
+            rows.check_clock(at, self.clock_tolerance)
             written = write(db, batch, head)
             # A file that was removed or renamed takes a commit without a word, and it is lost with the last process that has it open.
             self._check_place()

@@ -262,11 +262,10 @@ class Judge:
         self, serving: Serving, state: str, questions: Sequence[Question], seconds: float, lane: Lane
     ) -> list[OptionScores]:
         """Ask the engine. Whatever it does wrong, also a fault of its code, is an EngineError; nothing else gets out of here."""
-        seconds = max(seconds, 0.001)
+        seconds, began = max(seconds, 0.001), time.monotonic()
         try:
-            with metrics.ENGINE_SECONDS.time():
-                async with asyncio.timeout(seconds + _GRACE_SECONDS):
-                    scores = await serving.lane(lane).ask(state, questions, timeout=seconds)
+            async with asyncio.timeout(seconds + _GRACE_SECONDS):
+                scores = await serving.lane(lane).ask(state, questions, timeout=seconds)
         except SekishoError:
             raise
         except TimeoutError as e:
@@ -274,6 +273,8 @@ class Judge:
         except Exception as e:
             _log.exception("the engine failed")
             raise EngineError(f"The engine failed: {type(e).__name__}.", "See the server's log.") from e
+        finally:
+            metrics.soon(metrics.ENGINE_SECONDS.observe, time.monotonic() - began)
         check_scores(questions, scores)
         return scores
 

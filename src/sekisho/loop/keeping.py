@@ -61,21 +61,23 @@ class Keeper:
         sealed = content.done() if isinstance(content, Sealing) else Ledger.seal(content)
         kept = [r.model_copy(update={"content": sealed.digest}) for r in records]
         seconds = None if until is None else max(0.0, until - time.monotonic())
+        began = time.monotonic()
         try:
-            with metrics.LEDGER_SECONDS.time():
-                late = seconds is not None and seconds <= 0
-                if late or not (alone and self._ledger.append_at_once(kept, [sealed])):
-                    async with asyncio.timeout(seconds):
-                        await asyncio.to_thread(self._ledger.append, kept, [sealed])
+            late = seconds is not None and seconds <= 0
+            if late or not (alone and self._ledger.append_at_once(kept, [sealed])):
+                async with asyncio.timeout(seconds):
+                    await asyncio.to_thread(self._ledger.append, kept, [sealed])
         except TimeoutError:
             raise LedgerError("The ledger was not written in time.", "Try again.") from None
-        for record in kept:
-            _count(record)
+        finally:
+            metrics.soon(metrics.LEDGER_SECONDS.observe, time.monotonic() - began)
+        metrics.soon(_count, kept)
         return kept
 
 
-def _count(record: Judgement) -> None:
-    is_gate = record.task == "gate"
-    metrics.JUDGEMENTS.labels(record.task, record.decision if is_gate else "answered").inc()
-    for reason in record.reasons if is_gate else ():
-        metrics.REASONS.labels(reason).inc()
+def _count(records: Sequence[Judgement]) -> None:
+    for record in records:
+        is_gate = record.task == "gate"
+        metrics.JUDGEMENTS.labels(record.task, record.decision if is_gate else "answered").inc()
+        for reason in record.reasons if is_gate else ():
+            metrics.REASONS.labels(reason).inc()

@@ -36,9 +36,13 @@ def place(
         yield
     finally:
         _move(taken, lane, -1)
-        metrics.JUDGE_SECONDS.labels(task).observe(time.monotonic() - start)
+        metrics.soon(_judged, task, time.monotonic() - start)
 
 
 def _move(taken: dict[Lane, int], lane: Lane, by: int) -> None:
     taken[lane] += by
-    metrics.WAITING.set(sum(taken.values()))
+    metrics.soon(lambda: metrics.WAITING.set(sum(taken.values())))
+
+
+def _judged(task: str, seconds: float) -> None:
+    metrics.JUDGE_SECONDS.labels(task).observe(seconds)

@@ -47,6 +47,7 @@ class Lanes:
         self._schedule = Schedule(rules)
         self._jobs: dict[int, Job] = {}
         self._ids = itertools.count(1)
+        self._over: list[int] = []
         self._alarm: asyncio.TimerHandle | None = None
         self._stopped = False
         self._metrics = LaneMetrics(self._schedule)
@@ -129,13 +130,18 @@ class Lanes:
         job.started = True
         try:
             done = await self.engine.ask(state, questions, job.seconds_left(), slot)
-            asyncio.get_running_loop().call_soon(
-                self._metrics.decided, job.lane, done, self._now() - job.arrived
-            )
+            metrics.soon(self._metrics.decided, job.lane, done, self._now() - job.arrived)
             return done
         finally:
-            self._jobs.pop(job.id, None)
-            self._do(self._schedule.ended(job.id, self._now()))
+            self._over.append(job.id)
+            asyncio.get_running_loop().call_soon(self._clear)
+
+    def _clear(self) -> None:
+        """Free the slots of decisions that have been made: before anybody else comes, and once their caller has gone on."""
+        while self._over:
+            id = self._over.pop(0)
+            self._jobs.pop(id, None)
+            self._do(self._schedule.ended(id, self._now()))
 
     async def generate(
         self, messages: Sequence[Message], sampling: Sampling, timeout: float, lane: Lane = "rt"
@@ -182,6 +188,7 @@ class Lanes:
 
     def status(self) -> dict[str, Any]:
         """As `status_of`."""
+        self._clear()
         return status_of(self._schedule, lambda id: self._jobs[id].lane)
 
     def retry_after(self, lane: Lane) -> int:
@@ -191,6 +198,7 @@ class Lanes:
     # A request's way through
 
     def _enter(self, lane: Lane, timeout: float, run: Run) -> Job:
+        self._clear()
         job = Job(next(self._ids), lane, self._now(), deadline_in(timeout), run)
         self._jobs[job.id] = job
         return job
@@ -236,9 +244,12 @@ class Lanes:
                 self._refuse(self._jobs.pop(action.id), action.retry_after)
             else:
                 metrics.LANE_AGED.inc()
+        metrics.soon(self._show)
+        self._set_alarm()
+
+    def _show(self) -> None:
         if not self._stopped:
             self._metrics.show()
-        self._set_alarm()
 
     def _start(self, job: Job, slot: int) -> None:
         self._metrics.started(job.lane, None if job.started else self._now() - job.arrived, len(job.tokens))

@@ -36,6 +36,8 @@ def is_nli(name: str, question: Question) -> bool:
 
 def claim_of(state: str) -> Claim | None:
     """The pair in a System One state, a JSON object of `premise` and `hypothesis`; None when it is none."""
+    if not state.lstrip().startswith("{"):
+        return None
     try:
         found = json.loads(state)
     except ValueError:

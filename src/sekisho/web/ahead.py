@@ -33,13 +33,13 @@ class Ahead:
 
     async def __call__(self, message: Message) -> None:
         """Take one message. The head of a whole answer is kept for its body, which follows at once."""
-        if self._head is None and _has_length(message) and _is_plain(self._cycle):
+        if self._head is None and _has_length(message) and _is_plain(self._cycle, self._conn):
             self._head = message
             return
         head, self._head = self._head, None
         if head is None:
             await self._told(message)
-        elif (raw := _raw(self._cycle, head, message)) is None:
+        elif (raw := _raw(self._cycle, self._conn, head, message)) is None:
             await self._told(head)
             await self._told(message)
         else:
@@ -85,34 +85,40 @@ def _has_length(message: Message) -> bool:
     )
 
 
-def _is_plain(cycle: RequestResponseCycle) -> bool:
+def _is_plain(cycle: RequestResponseCycle, conn: LazyConnection) -> bool:
     """Whether an answer needs nothing but its own headers and its body, and is not the last on its connection."""
+    return (
+        cycle.keep_alive
+        and not (cycle.disconnected or cycle.response_started or cycle.flow.write_paused)
+        and not cycle.transport.is_closing()
+        and (conn.is_untold or _was_plain(cycle))
+    )
+
+
+def _was_plain(cycle: RequestResponseCycle) -> bool:
+    """Whether a request that the library has read might have been read without it."""
     scope = cycle.scope
     return (
         scope["http_version"] == "1.1"
         and scope["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE")
         and not any(k in (b"connection", b"upgrade", b"expect") for k, _ in scope["headers"])
-        and cycle.keep_alive
-        and not cycle.disconnected
-        and not cycle.response_started
-        and not cycle.flow.write_paused
-        and not cycle.transport.is_closing()
         and cycle.conn.their_state is h11.DONE
         and cycle.conn.our_state is h11.SEND_RESPONSE
     )
 
 
-def _raw(cycle: RequestResponseCycle, head: Message, body: Message) -> bytes | None:
+def _raw(cycle: RequestResponseCycle, conn: LazyConnection, head: Message, body: Message) -> bytes | None:
     """The answer as bytes on the wire; None when it has to go its ordinary way."""
     content, status = body.get("body", b""), head["status"]
     if body["type"] != "http.response.body" or body.get("more_body") or len(content) > _MOST:
         return None
-    if not _is_plain(cycle) or status < 200 or status in (204, 205, 304):
+    if not _is_plain(cycle, conn) or status < 200 or status in (204, 205, 304):
         return None
     headers = [*cycle.default_headers, *head.get("headers", ())]
-    if [v for k, v in headers if k == b"content-length"] != [b"%d" % len(content)]:
+    names = [k for k, _ in headers]
+    if b"transfer-encoding" in names or b"connection" in names or names.count(b"content-length") != 1:
         return None
-    if any(k in (b"transfer-encoding", b"connection") for k, _ in headers):
+    if headers[names.index(b"content-length")][1] != b"%d" % len(content):
         return None
     lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
     if lines.count(b"\n") != len(headers) or not _LINES.fullmatch(lines):

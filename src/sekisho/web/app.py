@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import signal
 import socket
@@ -14,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from ..core.errors import ConflictError, SekishoError
 from ..core.garbage import settle
@@ -62,6 +64,24 @@ _ABOUT = (
 )
 
 
+class _App(FastAPI):
+    """The application. Requests come to the door before the framework hears of them.
+
+    Attributes:
+        door: set once the routes are known; what it lets in goes through the framework.
+    """
+
+    door: Door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] == "http":
+            scope["app"] = self
+            await self.door(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
     """Make the application over a wired house.
 
@@ -90,7 +110,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
             await desk.watch.stop()
             opened.close()
 
-    app = FastAPI(
+    app = _App(
         title="Sekisho",
         description=_ABOUT,
         lifespan=lifespan,
@@ -127,8 +147,8 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, errors.on_validation)
     app.add_exception_handler(HTTPException, errors.on_http)
     settings = parts.settings
-    app.add_middleware(
-        Door,
+    app.door = Door(
+        functools.partial(FastAPI.__call__, app),
         tokens=settings.token_list(),
         ring=Ring(parts),
         batch=settings.token_list("batch_tokens"),

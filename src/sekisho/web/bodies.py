@@ -6,14 +6,17 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import zstandard
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from ..core.errors import InputError, MalformedError, TooLargeError, UnsupportedEncodingError
+from .waiting import at_hand
 
 MAX_DEPTH = 40
 """Most levels of lists and objects inside each other, the body itself being the first."""
@@ -32,26 +35,35 @@ async def read(request: Request, limit: int) -> bytes:
         UnsupportedEncodingError: for a Content-Encoding other than zstd, gzip or identity.
         MalformedError: for a body that is not what its encoding says, or that does not arrive within a minute.
     """
+    first = at_hand(request)
     try:
-        async with asyncio.timeout(_SECONDS):
-            raw = await _all(request, limit)
+        async with nullcontext() if _is_last(first) else asyncio.timeout(_SECONDS):
+            raw = await _all(request, first, limit)
     except TimeoutError:
         raise MalformedError("The body did not arrive within a minute.", "Send it again.") from None
     return decompress(raw, request.headers.get("content-encoding", ""), limit)
 
 
-async def _all(request: Request, limit: int) -> bytes:
+async def _all(request: Request, first: Message | None, limit: int) -> bytes:
     parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
+    size, message = 0, first
+    while True:
+        message = message or await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        size += len(part := message.get("body", b""))
         if size <= limit:
             parts.append(part)
-        elif size > _DRAIN * limit:
+        if _is_last(message) or size > _DRAIN * limit:
             break
+        message = None
     if size > limit:
         raise _too_large(limit)
     return b"".join(parts)
+
+
+def _is_last(message: Message | None) -> bool:
+    return message is not None and not message.get("more_body", False)
 
 
 def decompress(raw: bytes, encoding: str, limit: int) -> bytes:

@@ -28,6 +28,7 @@ from .ahead import Ahead
 from .errors import render
 from .gathering import Gathering
 from .lazy_h11 import LazyConnection
+from .waiting import GONE
 
 HEADER_SECONDS = 20.0
 """From a connection's opening, or the end of its last answer, to the end of the next request's header."""
@@ -89,9 +90,11 @@ class Connection(H11Protocol):
         """Go on with what has arrived; the answer to a new request may go ahead of the library's notes."""
         before = self.cycle
         super().handle_events()
-        if self.cycle is not None and self.cycle is not before:
+        cycle = self.cycle
+        if cycle is not None and cycle is not before:
+            cycle.scope["extensions"] = {GONE: {"ask": lambda: cycle.disconnected}}
             lazy = cast(LazyConnection, self.conn)
-            self.cycle.send = Ahead(self.cycle, lazy)  # type: ignore[assignment, method-assign]
+            cycle.send = Ahead(cycle, lazy)  # type: ignore[assignment, method-assign]
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""

@@ -62,6 +62,7 @@ async def prometheus(request: Request) -> Response:
     """The registry as it is now; whether the server is ready is asked anew."""
     desk = desk_of(request)
     metrics.READY.set(await _engine(desk) and "problem" not in await _ledger(desk))
+    metrics.settle()
     return Response(generate_latest(metrics.REGISTRY), headers={"content-type": CONTENT_TYPE_LATEST})
 
 

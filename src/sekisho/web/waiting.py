@@ -11,6 +11,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
+GONE = "sekisho.gone"
+"""Extension of a request's scope: tells at once whether the client has hung up, where the server knows."""
 _SEND_SECONDS = 60.0
 """A client that takes nothing for so long is gone; until then it holds a place in the engine."""
 _BEAT_SECONDS = 15.0
@@ -49,13 +51,21 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 def hung_up(request: Request) -> bool:
     """Whether the client is known to have hung up by now. The request's body must have been read."""
+    if (gone := request.scope.get("extensions", {}).get(GONE)) is not None:
+        return bool(gone["ask"]())
+    message = at_hand(request)
+    return message is not None and message["type"] == "http.disconnect"
+
+
+def at_hand(request: Request) -> Message | None:
+    """The next message, if it has arrived already."""
     asking = cast(Coroutine[Any, Any, Message], request.receive())
     try:
         asking.send(None)
     except StopIteration as told:
-        return bool(told.value["type"] == "http.disconnect")
+        return cast(Message, told.value)
     asking.close()  # it would wait for news, so there is none
-    return False
+    return None
 
 
 class EventStream(StreamingResponse):

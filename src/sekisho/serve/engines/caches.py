@@ -49,7 +49,7 @@ class Caches:
             self._show()
 
     def _show(self) -> None:
-        metrics.KV_TOKENS.set(sum(map(len, self._seen.values())))
+        metrics.soon(lambda: metrics.KV_TOKENS.set(sum(map(len, self._seen.values()))))
 
     def slices(self, slot: int, tokens: Sequence[int]) -> Iterator[list[int]]:
         """Beginnings of `tokens`, each a slice longer than what the slot knows already; the last slice is left to the request itself.

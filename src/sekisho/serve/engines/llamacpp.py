@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+from tokenizers import Tokenizer
 
 from ...core.engine import EngineInfo, Message, Piece, Sampling
 from ...core.errors import EngineError
@@ -24,6 +25,7 @@ from ..deadline import by, deadline_in
 from ..gguf_header import read_header
 from ..rules import KEPT
 from ..speed import rate_of
+from ..tokens import LONGEST, PROBES, cut, tokenizer_of
 from ..vocabulary import Vocabulary
 from . import bodies, wire
 from .caches import UNKNOWN, Caches
@@ -85,6 +87,7 @@ class LlamaCppEngine:
         self._special: dict[str, int] = {}
         self._labels: list[int] = []
         self._vocabulary: Vocabulary | None = None
+        self._tokenizer: Tokenizer | None = None
         self._caches = Caches(context * self._launch.slots)
         self.warm_rate: float | None = None
         """Tokens a second of the text that was written at the start, alone; None before it."""
@@ -111,10 +114,12 @@ class LlamaCppEngine:
         """Load the model, learn its special tokens and labels, and answer one question to warm up."""
         if self._digest is None:
             self._digest = await asyncio.to_thread(wire.digest, self._model)
-        self._vocabulary = Vocabulary.of(await asyncio.to_thread(read_header, self._model))
+        header = await asyncio.to_thread(read_header, self._model)
+        self._vocabulary, self._tokenizer = Vocabulary.of(header), None
         await self._supervisor.start()
         try:
             await self._check_context()
+            self._tokenizer = await self._trusted(tokenizer_of(header))
             self._special = {text: await self._special_id(text) for text in SPECIAL}
             self._labels = await self._label_ids()
             await self.ask("", [prompts.SMALLEST], _SHORT)
@@ -242,14 +247,18 @@ class LlamaCppEngine:
         return len(await by(deadline_in(_SHORT), self._tokenize(prompts.plain_pieces(text))))
 
     async def _decision_prompt(self, state: str, question: Question) -> Sequence[prompts.Piece]:
-        """A decision prompt. Texts in which no control token is spelt stay texts: llama.cpp would find control tokens in them, and reads the rest as
-        `/tokenize` does. That saves an exchange.
+        """A decision prompt: token ids. Without a tokenizer here, texts in which no control token is spelt stay texts: llama.cpp would find control tokens
+        in them, and reads the rest as `/tokenize` does. That saves an exchange.
         """
         self._supervisor.require_up()
         prompts.require_labels(len(self._labels), question)
         pieces = prompts.decision_pieces(state, question, self._special)
         plain = None if self._vocabulary is None else self._vocabulary.is_plain
-        if plain is not None and all(isinstance(p, int) or plain(p) for p in pieces):
+        if (
+            self._tokenizer is None
+            and plain is not None
+            and all(isinstance(p, int) or plain(p) for p in pieces)
+        ):
             return pieces
         prompt = await self._tokenize(pieces)
         prompts.require_fit(len(prompt), self._launch.context)
@@ -271,6 +280,13 @@ class LlamaCppEngine:
         self._caches.note(slot, prompt)
         turns = [self._special[t] for t in (SYSTEM, USER, ASSISTANT)]
         return bodies.completion(prompt, sampling, self._launch.context - len(prompt), turns, slot)
+
+    async def _trusted(self, tokenizer: Tokenizer | None) -> Tokenizer | None:
+        """The tokenizer, if it cuts every probe as the child does."""
+        if tokenizer is None:
+            return None
+        alike = [cut(tokenizer, [p]) == await self._tokenize_there([p]) for p in PROBES]
+        return tokenizer if all(alike) else None
 
     async def _check_context(self) -> None:
         """Refuse to serve a context the model does not carry."""
@@ -303,6 +319,12 @@ class LlamaCppEngine:
 
     async def _tokenize(self, pieces: Sequence[prompts.Piece]) -> list[int]:
         """Token ids of a prompt; texts are tokenised one by one and never parsed for special tokens."""
+        if self._tokenizer is not None and sum(len(p) for p in pieces if isinstance(p, str)) <= LONGEST:
+            return cut(self._tokenizer, pieces)
+        return await self._tokenize_there(pieces)
+
+    async def _tokenize_there(self, pieces: Sequence[prompts.Piece]) -> list[int]:
+        """As `_tokenize`, by the child."""
         if not pieces:
             return []
         body = {"content": list(pieces), "add_special": False, "parse_special": False}
