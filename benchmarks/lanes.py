@@ -223,7 +223,7 @@ async def bare(gguf: Path, load: Load, engine: LlamaCppEngine) -> Seen:
         exchange = supervisor.exchange
 
         async def write(prompt: str, sampling: Sampling, lane: str) -> AsyncIterator[Piece]:
-            pieces = prompts.chat_pieces(asked(prompt), engine._special)
+            pieces = prompts.chat_pieces(asked(prompt), engine._tongue.special)
             body = {"content": pieces, "add_special": False, "parse_special": False}
             ids = json.loads((await exchange.post("/tokenize", body)).text)["tokens"]
             until = asyncio.get_running_loop().time() + LATE

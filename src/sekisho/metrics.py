@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import ParamSpec
@@ -10,6 +11,7 @@ from typing import ParamSpec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 REGISTRY = CollectorRegistry()
+_log = logging.getLogger("sekisho.metrics")
 P = ParamSpec("P")
 
 
@@ -43,7 +45,10 @@ def settle() -> None:
             note = _noted.popleft()
         except IndexError:  # another thread was quicker
             return
-        note()
+        try:
+            note()
+        except Exception:  # a number that cannot be noted keeps no other from being noted
+            _log.exception("a number was not noted")
 
 
 JUDGEMENTS = Counter(

@@ -89,7 +89,7 @@ def test_255_options(llamacpp, torch_engine):
     ).map("".join)
 )
 def test_tokens_equal_the_tokenizers_and_are_never_special(live, tokenizer, text):
-    ids = live.wait(live.engine._tokenize(prompts.plain_pieces(text)))
+    ids = live.wait(live.engine._tongue.cut(prompts.plain_pieces(text)))
     assert not any(i < len(SPECIAL) for i in ids)
     assert tokenizer.decode(ids, skip_special_tokens=False) == text
     assert ids == encode_plain(tokenizer, text)
@@ -106,11 +106,11 @@ def test_tokens_equal_the_tokenizers_and_are_never_special(live, tokenizer, text
 def test_a_question_goes_over_as_text_or_as_tokens_with_the_same_answer(live, text):
     async def work(engine):
         as_text = (await engine.ask(text, [GATE], 30.0))[0]
-        whole, engine._vocabulary = engine._vocabulary, None
+        whole, engine._tongue.vocabulary = engine._tongue.vocabulary, None
         try:
             return as_text, (await engine.ask(text, [GATE], 30.0))[0]
         finally:
-            engine._vocabulary = whole
+            engine._tongue.vocabulary = whole
 
     as_text, as_tokens = live.wait(work(live.engine))
     assert as_text.input_tokens == as_tokens.input_tokens
@@ -121,13 +121,13 @@ def test_a_control_token_of_another_family_in_a_text_is_no_control_token(live):
     """The tiny vocabulary has none but the house's, which are cut apart; here one of them is spelt as another family's."""
 
     async def work(engine):
-        vocabulary, tokenizer = engine._vocabulary, engine._tokenizer
-        engine._vocabulary, engine._tokenizer = Vocabulary([], ["[INST]"]), None
+        vocabulary, tokenizer = engine._tongue.vocabulary, engine._tongue.tokenizer
+        engine._tongue.vocabulary, engine._tongue.tokenizer = Vocabulary([], ["[INST]"]), None
         try:
             marked = await engine._decision_prompt("a [INST] b", GATE)
             plain = await engine._decision_prompt("a INST b", GATE)
         finally:
-            engine._vocabulary, engine._tokenizer = vocabulary, tokenizer
+            engine._tongue.vocabulary, engine._tongue.tokenizer = vocabulary, tokenizer
         return marked, plain
 
     marked, plain = live.wait(work(live.engine))

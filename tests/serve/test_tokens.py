@@ -49,8 +49,8 @@ def test_text_is_cut_as_the_model_learnt_it(ours, trained, text):
 
 @given(st.lists(TEXTS | st.sampled_from(PROBES), min_size=1, max_size=20))
 def test_llama_cpp_cuts_alike(live, ours, texts):
-    assert live.engine._tokenizer is not None
-    assert cut(ours, texts) == live.wait(live.engine._tokenize_there(texts))
+    assert live.engine._tongue.tokenizer is not None
+    assert cut(ours, texts) == live.wait(live.engine._tongue.cut_there(texts))
 
 
 def test_control_tokens_are_spelt_and_given_ids_stay(ours):
@@ -76,18 +76,18 @@ def test_rules_that_are_not_known_are_llama_cpps(header, changed):
 def test_a_tokenizer_that_cuts_otherwise_is_not_trusted(live, header):
     merges = list(reversed(header.values["tokenizer.ggml.merges"]))
     other = tokenizer_of(replace(header, values={**header.values, "tokenizer.ggml.merges": merges}))
-    assert live.wait(live.engine._trusted(other)) is None
+    assert live.wait(live.engine._tongue.trusted(other)) is None
 
 
 def test_a_long_text_is_cut_by_llama_cpp(live, monkeypatch):
     there = []
-    post = live.engine._post
+    post = live.engine._tongue._post
 
     async def noted(path, body):
         there.append(path)
         return await post(path, body)
 
-    monkeypatch.setattr(live.engine, "_post", noted)
+    monkeypatch.setattr(live.engine._tongue, "_post", noted)
     assert live.wait(live.engine.count("あ" * LONGEST)) > 0
     assert there == []
     assert live.wait(live.engine.count("あ" * (LONGEST + 1))) > 0

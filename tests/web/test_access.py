@@ -117,3 +117,18 @@ def test_a_fault_of_ours_is_a_500_in_shape_without_its_inside(house, judge, capl
     assert "secret" not in answer.text
     assert answer.headers["x-typesafe-request-id"] in caplog.text
     assert "the secret of the house" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/v1/judgements/abc", "detail"), ("/v1/judgements", "detail"), ("/v1/models/x", "error")],
+)
+def test_so_it_is_on_routes_that_the_framework_calls(house, judge, caplog, monkeypatch, path, field):
+    app = create_app(house, judge)
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
+        del app.state.desk
+        answer = client.get(path)
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-typesafe-request-id"] in str(answer.json()[field])
+    assert answer.headers["x-typesafe-request-id"] in caplog.text

@@ -23,7 +23,7 @@ class Told:
 
     def __init__(self) -> None:
         self.status, self.headers, self.pieces = 200, [(b"content-length", b"8")], [BODY]
-        self.reads = True
+        self.reads, self.ends = True, ""
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -31,7 +31,9 @@ class Told:
         while self.reads and (await receive()).get("more_body"):
             pass
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        for i, piece in enumerate(self.pieces, 1):
+        if self.ends == "raise":
+            raise RuntimeError("broken")
+        for i, piece in enumerate(self.pieces if not self.ends else [], 1):
             await send({"type": "http.response.body", "body": piece, "more_body": i < len(self.pieces)})
 
 
@@ -145,6 +147,9 @@ def test_an_answer_before_the_end_of_the_body_goes_its_ordinary_way(told, monkey
         (304, [(b"content-length", b"8")], [b""]),
         (200, [(b"content-length", b"40000")], [b"x" * 40000]),
         (200, [(b"content-length", b"8"), (b"transfer-encoding", b"chunked")], [BODY]),
+        (200, [(b"content-length", b"8"), (b"Transfer-Encoding", b"chunked")], [BODY]),
+        (200, [(b"content-length", b"8"), (b"Content-Length", b"9")], [BODY]),
+        (200, [(b"content-length", b"8"), (b"Connection", b"close")], [BODY]),
         (200, [(b"content-length", b"8"), (b"x-empty", b"")], [BODY]),
         (200, [(b"content-length", b"9")], [BODY]),
         (200, [(b"content-length", b"8"), (b"x-cut", b"a\r\nx-more: b")], [BODY]),
@@ -158,6 +163,13 @@ def test_answers_with_conditions_go_their_ordinary_way(told, status, headers, pi
     assert gone == []
     assert first == second
     assert b"x-more: b" not in first[0]
+
+
+@pytest.mark.parametrize("ends", ["raise", "return"])
+def test_an_answer_without_its_body_is_cut_off(told, ends, monkeypatch):
+    told.ends = ends
+    _, first, second = ways(told, PLAIN, monkeypatch)
+    assert first[1] is second[1] is True
 
 
 @pytest.mark.parametrize("status", [200, 201, 400, 404, 422, 429, 500, 503, 299])

@@ -34,7 +34,7 @@ class Awake:
     def __init__(self, device: Path | None = DEVICE) -> None:
         self.problem: str | None = None
         self._file: int | None = None
-        self._open, self._timer = 0, None  # type: int, asyncio.TimerHandle | None
+        self._open, self._loop = 0, None  # type: int, asyncio.AbstractEventLoop | None
         self._latest = 0.0
         if device is None:
             return
@@ -52,7 +52,7 @@ class Awake:
             yield
             return
         self._open += 1
-        if self._timer is None:
+        if self._loop is not asyncio.get_running_loop():  # one that was closed takes its timer with it
             self._say(_NOW)
             self._look_after(LINGER)
         try:
@@ -68,7 +68,8 @@ class Awake:
             os.close(file)
 
     def _look_after(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         """Let the cores sleep when nothing is open and has not been for a while; one timer does, however many requests come."""
@@ -76,7 +77,7 @@ class Awake:
         if left > 0:
             self._look_after(left)
         else:
-            self._timer = None
+            self._loop = None
             self._say(_WHENEVER)
 
     def _say(self, microseconds: bytes) -> None:

@@ -23,6 +23,7 @@ from ..core.errors import TrainingError
 from ..core.question import Frozen
 from ..data.forms.shards import Shard
 from ..data.pixels import PATCH, patches
+from .memory import kept_memory
 
 Forward = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Model, patches and grids in; logits `[images, criteria, 2]` and vision tokens `[images, tokens, width]` out."""
@@ -195,6 +196,18 @@ def fit(
         TrainingError: when the loss is not a number.
     """
     torch.set_num_threads(recipe.threads)
+    with kept_memory():
+        return _fitted(recipe, model, shards, asking, run, told)
+
+
+def _fitted(
+    recipe: EyesRecipe,
+    model: Any,
+    shards: Sequence[Shard],
+    asking: tuple[Forward, Sequence[int]],
+    run: Path,
+    told: Callable[[int, int, float], None],
+) -> Any:
     criteria = shards[0].answers.shape[1]
     helpers = Helpers(model.config.text_config.hidden_size, shards[0].evidence.shape[2] - criteria, criteria)
     both = nn.ModuleDict({"model": model, "helpers": helpers}).train()

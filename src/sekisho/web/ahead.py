@@ -34,12 +34,14 @@ class Ahead:
     async def __call__(self, message: Message) -> None:
         """Take one message. The head of a whole answer is kept for its body, which follows at once."""
         if self._head is None and _has_length(message) and _is_plain(self._cycle, self._conn):
-            self._head = message
+            self._head, self._cycle.response_started = message, True
             return
         head, self._head = self._head, None
         if head is None:
             await self._told(message)
-        elif (raw := _raw(self._cycle, self._conn, head, message)) is None:
+            return
+        self._cycle.response_started = False  # as far as the library knows
+        if (raw := _raw(self._cycle, self._conn, head, message)) is None:
             await self._told(head)
             await self._told(message)
         else:
@@ -115,7 +117,7 @@ def _raw(cycle: RequestResponseCycle, conn: LazyConnection, head: Message, body:
     if not _is_plain(cycle, conn) or status < 200 or status in (204, 205, 304):
         return None
     headers = [*cycle.default_headers, *head.get("headers", ())]
-    names = [k for k, _ in headers]
+    names = [k.lower() for k, _ in headers]
     if b"transfer-encoding" in names or b"connection" in names or names.count(b"content-length") != 1:
         return None
     if headers[names.index(b"content-length")][1] != b"%d" % len(content):

@@ -146,6 +146,7 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
     app.add_exception_handler(SekishoError, errors.on_sekisho)
     app.add_exception_handler(RequestValidationError, errors.on_validation)
     app.add_exception_handler(HTTPException, errors.on_http)
+    app.add_exception_handler(Exception, errors.on_any)
     settings = parts.settings
     app.door = Door(
         functools.partial(FastAPI.__call__, app),

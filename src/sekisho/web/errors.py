@@ -104,6 +104,11 @@ async def on_http(request: Request, error: Exception) -> Response:
     )
 
 
+async def on_any(request: Request, error: Exception) -> Response:
+    """Handle a fault of ours inside the framework; who called the framework hears of it too, and logs it."""
+    return unexpected(request.state.request_id, request.url.path)
+
+
 def unexpected(request_id: str, path: str) -> Response:
     """Answer for a fault of ours: it says where to look and nothing about the inside."""
     message = f"Something went wrong inside; the server's log has it under {request_id}."

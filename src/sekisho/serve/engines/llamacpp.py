@@ -14,25 +14,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
-from tokenizers import Tokenizer
 
 from ...core.engine import EngineInfo, Message, Piece, Sampling
 from ...core.errors import EngineError
-from ...core.prompt import ASSISTANT, END, LETTERS, SPECIAL, SYSTEM, USER
+from ...core.prompt import ASSISTANT, SYSTEM, USER
 from ...core.question import OptionScores, Question
 from .. import prompts
 from ..deadline import by, deadline_in
 from ..gguf_header import read_header
 from ..rules import KEPT
 from ..speed import rate_of
-from ..tokens import LONGEST, PROBES, cut, tokenizer_of
-from ..vocabulary import Vocabulary
 from . import bodies, wire
 from .caches import UNKNOWN, Caches
 from .exchange import BrokenError
 from .process import KvType, Launch
 from .stretches import stretches
 from .supervisor import Supervisor
+from .tongue import Tongue
 
 _SHORT = 30.0
 """Seconds for calls that carry no deadline of their own."""
@@ -84,10 +82,7 @@ class LlamaCppEngine:
         self._supervisor = Supervisor(self._launch, load_seconds=load_seconds, restarts=restarts)
         self._writers = asyncio.Semaphore(slots)
         self._slots = asyncio.Semaphore(self._launch.slots)  # first come, first served
-        self._special: dict[str, int] = {}
-        self._labels: list[int] = []
-        self._vocabulary: Vocabulary | None = None
-        self._tokenizer: Tokenizer | None = None
+        self._tongue = Tongue(self._post, name)
         self._caches = Caches(context * self._launch.slots)
         self.warm_rate: float | None = None
         """Tokens a second of the text that was written at the start, alone; None before it."""
@@ -115,13 +110,10 @@ class LlamaCppEngine:
         if self._digest is None:
             self._digest = await asyncio.to_thread(wire.digest, self._model)
         header = await asyncio.to_thread(read_header, self._model)
-        self._vocabulary, self._tokenizer = Vocabulary.of(header), None
         await self._supervisor.start()
         try:
             await self._check_context()
-            self._tokenizer = await self._trusted(tokenizer_of(header))
-            self._special = {text: await self._special_id(text) for text in SPECIAL}
-            self._labels = await self._label_ids()
+            await self._tongue.learn(header)
             await self.ask("", [prompts.SMALLEST], _SHORT)
             self.warm_rate = await rate_of(self.generate([], _WARM, _SHORT))
         except BaseException:
@@ -148,7 +140,11 @@ class LlamaCppEngine:
 
     async def _ask(self, state: str, questions: Sequence[Question], slot: int | None) -> list[OptionScores]:
         async with self._slots:  # before tokenising, so that callers are served in the order they came
-            asked = [await self._decision_prompt(state, q) for q in questions]
+            asked = []
+            for question in questions:
+                asked.append(await self._decision_prompt(state, question))
+                if len(questions) > 1:
+                    await asyncio.sleep(0)  # cutting holds everybody up; each question for itself alone
             return [
                 await self._score(prompt, len(q.options), slot)
                 for prompt, q in zip(asked, questions, strict=True)
@@ -168,7 +164,7 @@ class LlamaCppEngine:
         prompts.require_no_tools(messages, sampling, "llamacpp")
         deadline = deadline_in(timeout)
         async with self._place(deadline):
-            prompt = await by(deadline, self._tokenize(prompts.chat_pieces(messages, self._special)))
+            prompt = await by(deadline, self._tongue.cut(prompts.chat_pieces(messages, self._tongue.special)))
             prompts.require_fit(len(prompt), self._launch.context)
             pieces = (
                 self._streamed(prompt, sampling, deadline, slot)
@@ -205,7 +201,7 @@ class LlamaCppEngine:
         written: Sequence[int],
     ) -> AsyncGenerator[Piece]:
         """A text in stretches. Raises EngineError when the model's tokens cannot be told apart by their bytes."""
-        if self._vocabulary is None:
+        if self._tongue.vocabulary is None:
             raise EngineError(f"{self._name} has no byte-level vocabulary.", "Ask in the real-time lane.")
 
         async def events(ids: list[int], count: int, seed: int) -> AsyncGenerator[dict[str, Any]]:
@@ -218,10 +214,10 @@ class LlamaCppEngine:
                     yield event
 
         async def tokens_of(text: str) -> list[int]:
-            return await by(deadline, self._tokenize([text]))
+            return await by(deadline, self._tongue.cut([text]))
 
         limit = min(sampling.max_tokens, self._launch.context - len(prompt))
-        return stretches(events, tokens_of, self._vocabulary, prompt, sampling, limit, written)
+        return stretches(events, tokens_of, self._tongue.vocabulary, prompt, sampling, limit, written)
 
     async def _read_in(self, ids: list[int], slot: int | None) -> None:
         """Read a prompt into a slot's cache in slices, but for the last one. What lies there already is passed over."""
@@ -244,29 +240,18 @@ class LlamaCppEngine:
 
     async def count(self, text: str) -> int:
         """Number of tokens of `text`, special tokens in it read as plain characters."""
-        return len(await by(deadline_in(_SHORT), self._tokenize(prompts.plain_pieces(text))))
+        return len(await by(deadline_in(_SHORT), self._tongue.cut(prompts.plain_pieces(text))))
 
     async def _decision_prompt(self, state: str, question: Question) -> Sequence[prompts.Piece]:
-        """A decision prompt: token ids. Without a tokenizer here, texts in which no control token is spelt stay texts: llama.cpp would find control tokens
-        in them, and reads the rest as `/tokenize` does. That saves an exchange.
-        """
         self._supervisor.require_up()
-        prompts.require_labels(len(self._labels), question)
-        pieces = prompts.decision_pieces(state, question, self._special)
-        plain = None if self._vocabulary is None else self._vocabulary.is_plain
-        if (
-            self._tokenizer is None
-            and plain is not None
-            and all(isinstance(p, int) or plain(p) for p in pieces)
-        ):
-            return pieces
-        prompt = await self._tokenize(pieces)
-        prompts.require_fit(len(prompt), self._launch.context)
+        prompt = await self._tongue.decision_prompt(state, question)
+        if all(isinstance(p, int) for p in prompt):
+            prompts.require_fit(len(prompt), self._launch.context)
         return prompt
 
     async def _score(self, prompt: Sequence[prompts.Piece], count: int, slot: int | None) -> OptionScores:
         """Log-probabilities of the first `count` labels after `prompt`, in one prefill. Raises TooLargeError when it does not fit."""
-        labels = self._labels[:count]
+        labels = self._tongue.labels[:count]
         self._caches.note(slot, ())
         reply = await self._post("/completion", bodies.score(prompt, labels, slot))
         tokens = wire.prompt_tokens(reply)
@@ -278,15 +263,8 @@ class LlamaCppEngine:
     def _completion(self, prompt: list[int], sampling: Sampling, slot: int | None = None) -> dict[str, Any]:
         """A streaming request; turns cannot be opened by the model."""
         self._caches.note(slot, prompt)
-        turns = [self._special[t] for t in (SYSTEM, USER, ASSISTANT)]
+        turns = [self._tongue.special[t] for t in (SYSTEM, USER, ASSISTANT)]
         return bodies.completion(prompt, sampling, self._launch.context - len(prompt), turns, slot)
-
-    async def _trusted(self, tokenizer: Tokenizer | None) -> Tokenizer | None:
-        """The tokenizer, if it cuts every probe as the child does."""
-        if tokenizer is None:
-            return None
-        alike = [cut(tokenizer, [p]) == await self._tokenize_there([p]) for p in PROBES]
-        return tokenizer if all(alike) else None
 
     async def _check_context(self) -> None:
         """Refuse to serve a context the model does not carry."""
@@ -297,38 +275,6 @@ class LlamaCppEngine:
                 f"A context of {self._launch.context} tokens was asked for; {self._name} carries {served}.",
                 f"Set `context` to at most {served}.",
             )
-
-    async def _special_id(self, text: str) -> int:
-        """Token id of a special token of the house."""
-        reply = await self._post("/tokenize", {"content": text, "add_special": False, "parse_special": True})
-        if len(reply["tokens"]) != 1:
-            raise EngineError(
-                f"{self._name} has no token {text}.", "Serve a model that Sekisho trained or baked."
-            )
-        return int(reply["tokens"][0])
-
-    async def _label_ids(self) -> list[int]:
-        """Token ids of the option labels, up to the first that is not a single token."""
-        fence = self._special[END]
-        ids = await self._tokenize([piece for letter in LETTERS for piece in (letter, fence)])
-        found: list[int] = []
-        while ids[1:2] == [fence] and ids[0] not in found:
-            found.append(ids[0])
-            ids = ids[2:]
-        return found
-
-    async def _tokenize(self, pieces: Sequence[prompts.Piece]) -> list[int]:
-        """Token ids of a prompt; texts are tokenised one by one and never parsed for special tokens."""
-        if self._tokenizer is not None and sum(len(p) for p in pieces if isinstance(p, str)) <= LONGEST:
-            return cut(self._tokenizer, pieces)
-        return await self._tokenize_there(pieces)
-
-    async def _tokenize_there(self, pieces: Sequence[prompts.Piece]) -> list[int]:
-        """As `_tokenize`, by the child."""
-        if not pieces:
-            return []
-        body = {"content": list(pieces), "add_special": False, "parse_special": False}
-        return [int(i) for i in (await self._post("/tokenize", body))["tokens"]]
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Post and read JSON; once more when a connection broke and the child still lives, as nothing here has effects."""
