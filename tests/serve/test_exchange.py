@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sekisho.serve.engines.exchange import BrokenError, Exchange
+from sekisho.serve.engines.exchange import BrokenError, Exchange, _whole
 
 
 def told(body: str, *heads: str) -> bytes:
@@ -79,6 +79,8 @@ def test_a_connection_that_will_be_closed_is_not_used_again():
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\n{",
         b"nonsense\r\n\r\nclose",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nclose",
+        b"x" * 70_000 + b"close",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: close\r\n\r\n\xff\xfe",
     ],
 )
@@ -93,6 +95,25 @@ def test_what_is_no_whole_answer_is_a_broken_connection(answer):
 def test_nobody_there_is_a_broken_connection():
     with pytest.raises(BrokenError, match="no connection"):
         asyncio.run(Exchange("http://127.0.0.1:9", "k").post("/x", {}))
+
+
+def test_an_answer_may_come_in_any_pieces_and_with_more_behind_it():
+    async def work(exchange, gone):
+        return [(await exchange.post("/x", {})).text for _ in range(2)]
+
+    whole = told("[1]")
+    assert run([whole + b"more", told("[2]")], work) == (["[1]", "[2]"], 2)
+    for cut in range(1, len(whole)):
+        assert _whole(bytearray(whole[:cut])) is None
+    assert _whole(bytearray(whole)) == (200, b"[1]", True)
+
+
+def test_a_connection_that_has_served_exchanges_serves_a_stream():
+    async def work(exchange, gone):
+        first = (await exchange.post("/x", {})).text
+        return first, await _lines(exchange)
+
+    assert run([told("[1]"), chunks("data: 1\n", "data: 2\n")], work) == (("[1]", ["data: 1", "data: 2"]), 1)
 
 
 def test_a_cancelled_exchange_drops_its_connection():

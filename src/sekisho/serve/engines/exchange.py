@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from ...core.errors import EngineError
@@ -34,19 +34,76 @@ class Reply:
     text: str
 
 
-@dataclass
-class _Connection:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    since: float = 0.0
+class _Pipe(asyncio.Protocol):
+    """A connection for one exchange at a time. What asyncio's streams do beside it for any protocol is half of what an exchange costs.
+
+    Attributes:
+        since: the loop's time at which it was last used.
+        is_open: whether the server has it open, as far as is known.
+    """
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport
+        self.since, self.is_open = 0.0, True
+        self._came = bytearray()
+        self._whole: asyncio.Future[tuple[int, bytes, bool]] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As asyncio has it."""
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """As asyncio has it."""
+        self._came += data
+        if self._whole is None or self._whole.done():
+            self.is_open = False  # nobody had asked
+            return
+        try:
+            answer = _whole(self._came)
+        except ValueError as e:
+            self._whole.set_exception(e)
+        else:
+            if answer is not None:
+                self._whole.set_result(answer)
+
+    def eof_received(self) -> None:
+        """As asyncio has it; the transport closes itself."""
+        self.connection_lost(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio has it."""
+        self.is_open = False
+        if self._whole is not None and not self._whole.done():
+            self._whole.set_exception(exc if isinstance(exc, OSError) else EOFError())
+
+    async def ask(self, request: bytes) -> tuple[int, bytes, bool]:
+        """Send a request; status, body, and whether the connection stays. Raises OSError, EOFError or ValueError for no whole answer."""
+        self._came.clear()
+        self._whole = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self._whole
+
+    def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """The same connection as asyncio's streams."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_HEAD, loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        return reader, asyncio.StreamWriter(self.transport, protocol, reader, loop)
 
 
 class Stream:
     """An answer that comes in pieces, over a connection of its own: llama.cpp closes many after a stream."""
 
-    def __init__(self, connection: _Connection, status_code: int, length: int | None) -> None:
+    def __init__(
+        self,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        status_code: int,
+        length: int | None,
+    ) -> None:
         self.status_code = status_code
-        self._reader, self._writer, self._length = connection.reader, connection.writer, length
+        self._reader, self._writer, self._length = *streams, length
         self._rest, self._ended = b"", False
 
     async def line(self) -> str | None:
@@ -95,7 +152,7 @@ class Exchange:
         self._head = (
             f"Host: {parts.netloc}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
         )
-        self._idle: deque[_Connection] = deque()
+        self._idle: deque[_Pipe] = deque()
         self._closed = False
 
     async def post(self, path: str, body: dict[str, Any]) -> Reply:
@@ -104,77 +161,88 @@ class Exchange:
         Raises:
             BrokenError: when no whole answer came.
         """
-        connection = await self._connection()
-        whole = False
+        pipe = await self._pipe()
+        stays = False
         try:
-            status, length, stays = await self._sent(connection, path, body)
-            if length is None:
-                raise ValueError(length)
-            reply = Reply(status, (await connection.reader.readexactly(length)).decode("utf-8"))
-            whole = stays
-            return reply
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as e:
+            status, content, stays = await pipe.ask(self._request(path, body))
+            return Reply(status, content.decode("utf-8"))
+        except (OSError, EOFError, ValueError) as e:
+            stays = False
             raise _broken(e) from e
         finally:
-            self._give_back(connection, whole)
+            self._give_back(pipe, stays)
 
     async def stream(self, path: str, body: dict[str, Any]) -> Stream:
         """Post JSON and read the head of an answer that comes in pieces; whoever gets it closes it. Raises BrokenError when no head came."""
-        connection = await self._connection()
+        reader, writer = (await self._pipe()).streams()
         begun = False
         try:
-            status, length, _ = await self._sent(connection, path, body, "Connection: close\r\n")
+            writer.write(self._request(path, body, "Connection: close\r\n"))
+            status, length, _ = _read_head((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
             begun = True
-            return Stream(connection, status, length)
+            return Stream((reader, writer), status, length)
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as e:
             raise _broken(e) from e
         finally:
             if not begun:
-                self._give_back(connection, False)
+                writer.transport.abort()
 
-    async def _sent(
-        self, connection: _Connection, path: str, body: dict[str, Any], more: str = ""
-    ) -> tuple[int, int | None, bool]:
-        """Send a request; its answer's head, as `_read_head`."""
+    def _request(self, path: str, body: dict[str, Any], more: str = "") -> bytes:
         sent = json.dumps(body).encode()
-        request = f"POST {path} HTTP/1.1\r\n{self._head}{more}Content-Length: {len(sent)}\r\n\r\n"
-        connection.writer.write(request.encode() + sent)
-        return _read_head((await connection.reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
+        return (
+            f"POST {path} HTTP/1.1\r\n{self._head}{more}Content-Length: {len(sent)}\r\n\r\n".encode() + sent
+        )
 
-    async def _connection(self) -> _Connection:
+    async def _pipe(self) -> _Pipe:
         """The one that was used last, or a new one."""
-        now = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         while self._idle:
-            connection = self._idle.pop()
-            if now - connection.since < IDLE and not connection.reader.at_eof():
-                return connection
-            connection.writer.close()
+            pipe = self._idle.pop()
+            if now - pipe.since < IDLE and pipe.is_open:
+                return pipe
+            pipe.transport.close()
         try:
-            reader, writer = await asyncio.open_connection(self._host, self._port, limit=_HEAD)
+            _, pipe = await loop.create_connection(_Pipe, self._host, self._port)
         except OSError as e:
             raise BrokenError(
                 f"llama.cpp takes no connection ({type(e).__name__}).", "Try again in a moment."
             ) from e
-        return _Connection(reader, writer)
+        return pipe
 
-    def _give_back(self, connection: _Connection, whole: bool) -> None:
-        if not whole or self._closed:
-            connection.writer.transport.abort()
+    def _give_back(self, pipe: _Pipe, stays: bool) -> None:
+        if not stays or self._closed or not pipe.is_open:
+            pipe.transport.abort()
             return
-        connection.since = asyncio.get_running_loop().time()
-        self._idle.append(connection)
+        pipe.since = asyncio.get_running_loop().time()
+        self._idle.append(pipe)
 
     def close(self) -> None:
         """Drop every idle connection; those in use are dropped at the end of their exchange."""
         self._closed = True
         while self._idle:
-            self._idle.pop().writer.transport.abort()
+            self._idle.pop().transport.abort()
 
 
 def _broken(error: Exception) -> BrokenError:
     return BrokenError(
         f"The connection to llama.cpp broke ({type(error).__name__}).", "Try again in a moment."
     )
+
+
+def _whole(came: bytearray) -> tuple[int, bytes, bool] | None:
+    """Status, body and whether the connection stays; None while some is missing. Raises ValueError for what this does not speak."""
+    end = came.find(b"\r\n\r\n", 0, _HEAD)
+    if end < 0:
+        if len(came) > _HEAD:
+            raise ValueError("a head without an end")
+        return None
+    status, length, stays = _read_head(came[: end + 4].decode("latin-1"))
+    if length is None or length < 0:
+        raise ValueError(length)
+    if len(came) < end + 4 + length:
+        return None
+    return status, bytes(came[end + 4 :][:length]), stays and len(came) == end + 4 + length
 
 
 def _read_head(head: str) -> tuple[int, int | None, bool]:
