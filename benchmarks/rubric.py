@@ -26,7 +26,7 @@ from sekisho.data.pixels import patches, scaled
 from sekisho.serve.eyes import packed, prompt
 from sekisho.serve.eyes.torch import TorchEye
 from sekisho.tasks.rubric.lint import read_pack
-from sekisho.train.eyes import EyesRecipe, new_model
+from sekisho.train.eyes_model import EyesRecipe, new_model
 from sekisho.train.eyes_tokens import SPECIAL, train_tokenizer
 from sekisho.train.recipe import find_recipe, read_recipe
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from sekisho.tasks.rubric.lint import read_pack
-from sekisho.train.eyes import Sight as Shape
-from sekisho.train.eyes import new_model
+from sekisho.train.eyes_model import Sight as Shape
+from sekisho.train.eyes_model import new_model
 from sekisho.train.eyes_tokens import SPECIAL, train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,8 @@ from sekisho.core.errors import TrainingError
 from sekisho.data.forms.shards import Shard
 from sekisho.serve.eyes import packed, prompt
 from sekisho.train import eyes
-from sekisho.train.eyes import EyesRecipe, Sight, fit, new_model
+from sekisho.train.eyes import fit
+from sekisho.train.eyes_model import EyesRecipe, Sight, begun, new_model
 from sekisho.train.eyes_tokens import SPECIAL, train_tokenizer
 
 QUESTIONS = ["Is the upper half dark?", "Is the page red?"]
@@ -132,3 +133,34 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
 
     with pytest.raises(TrainingError, match="not a number"):
         fit(RECIPE, model, [shard()], (broken, ends), tmp_path, quiet)
+
+
+def kept(folder, seed: int = 1):
+    """A model with its tokenizer in a folder, as a run leaves it."""
+    tokenizer = train_tokenizer(QUESTIONS, SHAPE.vocab_size)
+    model = new_model(SHAPE, {t: tokenizer.token_to_id(t) for t in SPECIAL}, seed)
+    model.save_pretrained(folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return model, tokenizer
+
+
+def test_learning_begins_with_the_weights_it_is_told(tmp_path):
+    model, tokenizer = kept(tmp_path / "begun", seed=5)
+    recipe = RECIPE.model_copy(update={"start": "begun"})
+    for a, b in zip(model.parameters(), begun(recipe, tokenizer, tmp_path).parameters(), strict=True):
+        assert torch.equal(a, b)
+    fresh = begun(RECIPE, tokenizer, tmp_path)
+    assert any(not torch.equal(a, b) for a, b in zip(model.parameters(), fresh.parameters(), strict=True))
+
+
+def test_weights_of_another_shape_or_for_other_questions_are_refused(tmp_path):
+    kept(tmp_path / "begun")
+    recipe = RECIPE.model_copy(update={"start": "begun"})
+    other = train_tokenizer(["Is it blue?"], SHAPE.vocab_size)
+    with pytest.raises(TrainingError, match="other questions"):
+        begun(recipe, other, tmp_path)
+    wide = recipe.model_copy(update={"shape": SHAPE.model_copy(update={"layers": 2})})
+    with pytest.raises(TrainingError, match="another shape"):
+        begun(wide, train_tokenizer(QUESTIONS, SHAPE.vocab_size), tmp_path)
+    with pytest.raises(TrainingError, match="No model"):
+        begun(recipe.model_copy(update={"start": "absent"}), other, tmp_path)

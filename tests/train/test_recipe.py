@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.core.errors import RecipeError
-from sekisho.train.eyes import EyesRecipe
+from sekisho.train.eyes_model import EyesRecipe
 from sekisho.train.nli_recipe import NliAdapt, NliTrain
 from sekisho.train.recipe import Finetune, Pretrain, find_recipe, read_recipe, recipe_digest
 

@@ -57,23 +57,22 @@ def train_eyes(
         out: run folder; by default one under `home`/runs named by the recipe.
 
     Raises:
-        TrainingError: when `out` holds a run of another recipe, or the loss is not a number.
+        TrainingError: when `out` holds a run of another recipe, `start` is no model of its shape, or the loss is not a number.
         ToolError: when a font is missing, naming the package.
     """
     from ..serve.eyes import packed, prompt
     from ..train import eyes as room
-    from ..train.eyes_tokens import SPECIAL, train_tokenizer
+    from ..train.eyes_model import EyesRecipe, begun
+    from ..train.eyes_tokens import train_tokenizer
 
     told = progress or Quiet()
-    chosen = read_recipe(find_recipe(recipe, parts.settings.share), room.EyesRecipe)
+    chosen = read_recipe(find_recipe(recipe, parts.settings.share), EyesRecipe)
     pack = read_pack(chosen.pack, parts.settings.share)
     run = _run_folder(parts, chosen, pack, out)
     shards = _rendered(run, chosen, pack, told)
     questions = [c.question.en for c in pack.criteria]
     tokenizer = train_tokenizer(questions, chosen.shape.vocab_size)
-    model = room.new_model(
-        chosen.shape, {t: int(tokenizer.token_to_id(t) or 0) for t in SPECIAL}, chosen.seed
-    )
+    model = begun(chosen, tokenizer, parts.settings.share)
     branches, form = prompt.packed(tokenizer, questions), prompt.form_of(tokenizer)
 
     def forward(model: Any, pixels: Any, grids: Any) -> Any:
@@ -92,7 +91,7 @@ def train_eyes(
 
 
 def _run_folder(parts: Parts, recipe: Any, pack: Pack, out: Path | None) -> Path:
-    key = digest_json({"recipe": recipe_digest(recipe), "pack": pack.digest()})
+    key = digest_json({"recipe": recipe_digest(recipe), "pack": pack.digest(), **_start(parts, recipe)})
     run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"
     mark = run / "run.json"
     if mark.is_file() and json.loads(mark.read_bytes())["key"] != key:
@@ -102,12 +101,18 @@ def _run_folder(parts: Parts, recipe: Any, pack: Pack, out: Path | None) -> Path
     return run
 
 
+def _start(parts: Parts, recipe: Any) -> dict[str, str]:
+    """The weights that learning begins with, which may be others another time."""
+    weights = parts.settings.share / recipe.start / "model.safetensors"
+    return {"start": digest_file(weights)} if recipe.start and weights.is_file() else {}
+
+
 def _rendered(run: Path, recipe: Any, pack: Pack, told: Progress) -> dict[str, list[Shard]]:
     """Forms to learn from, to fit temperatures on, and to measure on."""
     folder, ids = run / "forms", pack.ids
     return {
         "train": render(
-            folder, recipe.forms, "train", ids, 0, lambda done, of: told.step("render", done, of)
+            folder, recipe.forms, "train", ids, recipe.first, lambda done, of: told.step("render", done, of)
         ),
         "calibration": render(folder, recipe.calibration, "train", ids, _CALIBRATION),
         "held": render(folder, HELD, "held", ids),

@@ -11,7 +11,7 @@ from ..tasks.rubric.pack import Pack
 
 _HEAD = """# {name}
 
-A small vision model of the Qwen2-VL architecture, made from nothing by `sekisho rubric train {name}` from {forms:,} rendered forms. It answers the {count} checks of the rubric pack
+A small vision model of the Qwen2-VL architecture, made {begun} by `sekisho rubric train {name}` from {forms:,} rendered forms. It answers the {count} checks of the rubric pack
 `{pack}` about one image in one forward pass. Licence of the weights: Apache-2.0. No real form, photo or person was used; the renderer is in `src/sekisho/data/forms`.
 
 書類の画像を見て「はい／いいえ」の {count} 項目に答える小さなモデルです。学習には自作の書類画像だけを使っています。
@@ -58,7 +58,7 @@ def card(recipe: Any, pack: Pack, folder: Path, f: RubricMeasures) -> str:
         else "Every criterion is better than that frequent answer."
     )
     head = _HEAD.format(
-        name=recipe.name, forms=recipe.forms, count=len(pack.ids), pack=pack.name, area=AREA, held=f.images, calibration=recipe.calibration,
+        begun=f"from the weights in `{recipe.start}`" if recipe.start else "from nothing", name=recipe.name, forms=recipe.forms, count=len(pack.ids), pack=pack.name, area=AREA, held=f.images, calibration=recipe.calibration,
         mean=f.mean, majority=f.majority_mean, worst=f.worst, worst_id=f.worst_id, balanced=f.balanced, pattern=f.pattern, ece=f.ece, below=told,
     )  # fmt: skip
     rows = []

@@ -14,126 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
 from ..core.errors import TrainingError
-from ..core.question import Frozen
 from ..data.forms.shards import Shard
-from ..data.pixels import PATCH, patches
+from ..data.pixels import patches
+from .eyes_helpers import Helpers
+from .eyes_model import EyesRecipe
 from .memory import kept_memory
 
 Forward = Callable[[Any, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Model, patches and grids in; logits `[images, criteria, 2]` and vision tokens `[images, tokens, width]` out."""
-
-
-class Sight(Frozen):
-    """Shape of a small Qwen2-VL model."""
-
-    vocab_size: int = Field(512, ge=64)
-    hidden_size: int = Field(192, multiple_of=32)
-    intermediate_size: int = Field(512, ge=32)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(6, ge=1)
-    vision_size: int = Field(192, multiple_of=32)
-    vision_layers: int = Field(4, ge=1)
-    vision_heads: int = Field(6, ge=1)
-    vision_ratio: int = Field(3, ge=1)
-
-
-class EyesRecipe(Frozen):
-    """Recipe of a model that answers a rubric's checks.
-
-    Attributes:
-        forms: how many are rendered; `calibration` further ones fit the temperatures.
-        epochs: passes over them. From the second on they are moved by a few pixels.
-        minutes: learning ends after so many at the latest, and the rate falls by whichever of steps and minutes is further on (budgeted training, Li and others 2020);
-            0 sets no such end. With it, a second run gives other weights of about the same quality.
-        evidence, pooled: weights of the two helping losses.
-    """
-
-    name: str
-    kind: str = Field("eyes", pattern="^eyes$")
-    pack: str = "intake"
-    seed: int = 20261121
-    forms: int = Field(16000, ge=8)
-    calibration: int = Field(600, ge=8)
-    shape: Sight = Sight()
-    epochs: float = Field(1.5, gt=0)
-    minutes: float = Field(0.0, ge=0)
-    batch: int = Field(16, ge=1)
-    learning_rate: float = Field(1.5e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    warmup: float = Field(0.05, ge=0, le=1)
-    evidence: float = Field(50.0, ge=0)
-    pooled: float = Field(0.5, ge=0)
-    bf16: bool = True
-    threads: int = Field(2, ge=1)
-    checkpoint_seconds: float = Field(120, gt=0)
-
-
-def new_model(shape: Sight, special: dict[str, int], seed: int) -> Any:
-    """A model with random weights. `special` names the ids of `<|vision_start|>`, `<|vision_end|>` and `<|image_pad|>`."""
-    torch.manual_seed(seed)
-    head = shape.hidden_size // shape.heads
-    text = {
-        "vocab_size": shape.vocab_size, "hidden_size": shape.hidden_size, "intermediate_size": shape.intermediate_size,
-        "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads, "num_key_value_heads": shape.heads,
-        "max_position_embeddings": 4096, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [head // 8, 3 * head // 16, 3 * head // 16]},
-    }  # fmt: skip
-    vision = {
-        "depth": shape.vision_layers, "embed_dim": shape.vision_size, "hidden_size": shape.hidden_size, "num_heads": shape.vision_heads,
-        "mlp_ratio": shape.vision_ratio, "patch_size": PATCH, "temporal_patch_size": 1, "spatial_merge_size": 2, "in_channels": 3,
-    }  # fmt: skip
-    config = Qwen2VLConfig(
-        text_config=text,
-        vision_config=vision,
-        vision_start_token_id=special["<|vision_start|>"],
-        vision_end_token_id=special["<|vision_end|>"],
-        image_token_id=special["<|image_pad|>"],
-        tie_word_embeddings=True,
-    )
-    model = Qwen2VLForConditionalGeneration(config)
-    with torch.no_grad():
-        first = model.model.language_model.layers[0].self_attn
-        first.q_proj.weight.mul_(_GAIN)
-        first.k_proj.weight.copy_(first.q_proj.weight)
-    return model
-
-
-_GAIN = 3.0
-"""The first layer starts with queries and keys alike and strong: a question looks at what resembles it, which is what `Helpers` makes of evidence."""
-
-
-class Helpers(nn.Module):
-    """What is learnt beside the answers, and thrown away afterwards.
-
-    A vision token shall resemble the question whose evidence it shows: the cosine between the two is a label's logit. Other things that can be seen have a linear
-    label, and the mean and the greatest of the vision tokens say the answers too.
-    """
-
-    def __init__(self, width: int, others: int, criteria: int) -> None:
-        super().__init__()
-        self.slope = nn.Parameter(torch.full((criteria,), 8.0))
-        self.offset = nn.Parameter(torch.full((criteria,), -4.0))
-        self.others = nn.Linear(width, others)
-        self.pooled = nn.Linear(2 * width, criteria)
-        nn.init.constant_(self.others.bias, -3.0)
-        nn.init.constant_(self.pooled.bias, -2.0)
-
-    def forward(self, seen: Tensor, questions: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits `[images, tokens, criteria + others]` and `[images, criteria]`.
-
-        Args:
-            seen: vision tokens `[images, tokens, width]`.
-            questions: embeddings of the questions' last tokens `[criteria, width]`.
-        """
-        alike = functional.normalize(seen.float(), dim=-1) @ functional.normalize(questions.float(), dim=-1).T
-        where = torch.cat((self.slope * alike + self.offset, self.others(seen).float()), dim=-1)
-        return where, self.pooled(torch.cat((seen.mean(1), seen.amax(1)), dim=-1))
 
 
 def batches(

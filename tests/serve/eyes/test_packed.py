@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sekisho.core.packing import pack, visible
 from sekisho.data.pixels import AREA, fitted, patches
 from sekisho.serve.eyes import packed, prompt
-from sekisho.train.eyes import Sight, new_model
+from sekisho.train.eyes_model import Sight, new_model
 from sekisho.train.eyes_tokens import SPECIAL, train_tokenizer
 
 QUESTIONS = [
