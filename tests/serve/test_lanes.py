@@ -291,6 +291,7 @@ def test_a_stop_of_the_engine_answers_everybody():
 
 def test_what_ends_after_a_stop_leaves_the_gauges_as_they_were():
     def shown() -> dict[str, float]:
+        metrics.settle()
         return {x.labels["state"]: x.value for x in metrics.LANE_SLOTS.collect()[0].samples}
 
     async def main() -> None:

@@ -41,6 +41,7 @@ def say(client, **more):
 
 
 def _count(lane: str) -> int:
+    metrics.settle()
     text = [s for m in metrics.LANE_WAIT_SECONDS.collect() for s in m.samples]
     return next(int(s.value) for s in text if s.name.endswith("_count") and s.labels["lane"] == lane)
 
