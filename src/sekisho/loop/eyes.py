@@ -69,10 +69,10 @@ def train_eyes(
     chosen = read_recipe(find_recipe(recipe, parts.settings.share), EyesRecipe)
     pack = read_pack(chosen.pack, parts.settings.share)
     run = _run_folder(parts, chosen, pack, out)
-    shards = _rendered(run, chosen, pack, told)
     questions = [c.question.en for c in pack.criteria]
     tokenizer = train_tokenizer(questions, chosen.shape.vocab_size)
     model = begun(chosen, tokenizer, parts.settings.share)
+    shards = _rendered(run, chosen, pack, told)
     branches, form = prompt.packed(tokenizer, questions), prompt.form_of(tokenizer)
 
     def forward(model: Any, pixels: Any, grids: Any) -> Any:

@@ -70,6 +70,7 @@ def loss_of(logits: Tensor, answers: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits[..., 0] - logits[..., 1], answers)
 
 
+@kept_memory()
 def fit(
     recipe: EyesRecipe,
     model: Any,
@@ -88,18 +89,6 @@ def fit(
         TrainingError: when the loss is not a number.
     """
     torch.set_num_threads(recipe.threads)
-    with kept_memory():
-        return _fitted(recipe, model, shards, asking, run, told)
-
-
-def _fitted(
-    recipe: EyesRecipe,
-    model: Any,
-    shards: Sequence[Shard],
-    asking: tuple[Forward, Sequence[int]],
-    run: Path,
-    told: Callable[[int, int, float], None],
-) -> Any:
     criteria = shards[0].answers.shape[1]
     helpers = Helpers(model.config.text_config.hidden_size, shards[0].evidence.shape[2] - criteria, criteria)
     both = nn.ModuleDict({"model": model, "helpers": helpers}).train()

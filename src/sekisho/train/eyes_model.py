@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,9 @@ def new_model(shape: Sight, special: dict[str, int], seed: int) -> Any:
 def taken_up(folder: Path, shape: Sight, tokenizer: Any) -> Any:
     """The model in a folder, in float32, to learn on. Raises TrainingError unless it has this shape and reads this tokenizer's tokens."""
     try:
+        kind = json.loads((folder / "config.json").read_bytes())["model_type"]
+        if kind != Qwen2VLConfig.model_type:  # the library would make what is missing, and say so at length
+            raise ValueError(f"its type is {kind}")
         read = Tokenizer.from_file(str(folder / "tokenizer.json")).to_str()
         model = Qwen2VLForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True
