@@ -66,10 +66,10 @@ def with_oft(width: int, params: torch.Tensor, exact: bool) -> nn.Module:
 
 
 def in_turns(steps: Mapping[str, Step], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every step in every round; the first two rounds warm up."""
+    """Seconds of every step in every round; every other round goes backwards, and the first two warm up."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(rounds + 2):
-        for name, step in steps.items():
+        for name, step in list(steps.items())[:: -1 if i % 2 else 1]:
             start = time.perf_counter()
             step()
             if i >= 2:

@@ -1,6 +1,7 @@
 """The gate's two steps made for speed: the exponential of many 8 × 8 skew matrices, and their application without moving the features about.
 
 Both are exact where `rotation` and `apply_blocks` are; they save what those spend on transposes, copies and a general-purpose exponential (`benchmarks/rotation.py`).
+On a CPU they are machine code made for blocks of 8 (`compiled`); on other devices, in half precision and without llvmlite they are made of torch's products, below.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .rotation import BLOCK, generator
+from . import compiled
+from .rotation import BLOCK, PARAMETERS, generator
 
 _SMALL = 0.5
 """Norm below which a Taylor series of degree 13 is exact in float64: 0.5¹⁴ / 14! = 7e-16."""
@@ -30,6 +32,9 @@ def fast_rotation(params: Tensor) -> Tensor:
     Args:
         params: `[blocks, 28]`.
     """
+    if compiled.usable(params) and params.shape[1:] == (PARAMETERS,):
+        made: Tensor = compiled.Exponential.apply(params)  # type: ignore[no-untyped-call]
+        return made
     with torch.autocast(params.device.type, enabled=False):
         terms = _TERMS_DOUBLE if params.dtype == torch.float64 else _TERMS
         exact: Tensor = _Exponential.apply(generator(params.double()), terms)  # type: ignore[no-untyped-call]
@@ -37,7 +42,7 @@ def fast_rotation(params: Tensor) -> Tensor:
 
 
 def apply_grouped(x: Tensor, blocks: Tensor) -> Tensor:
-    """The same as `apply_blocks`: two blocks side by side make one matrix of 16, and features are read where they lie.
+    """The same as `apply_blocks`, features read where they lie.
 
     Args:
         x: `[..., n * 8]`.
@@ -46,13 +51,14 @@ def apply_grouped(x: Tensor, blocks: Tensor) -> Tensor:
     Raises:
         ValueError: when the widths do not match.
     """
-    if x.shape[-1] != blocks.shape[0] * BLOCK:
+    if x.shape[-1] != blocks.shape[0] * BLOCK or blocks.shape[1:] != (BLOCK, BLOCK):
         raise ValueError(
             f"{blocks.shape[0]} blocks need {blocks.shape[0] * BLOCK} features, got {x.shape[-1]}"
         )
-    rows = x.reshape(-1, x.shape[-1]).contiguous()
+    rows, blocks = x.reshape(-1, x.shape[-1]).contiguous(), blocks.to(x.dtype)
+    way = compiled.Rotated if compiled.usable(rows, blocks) else _Grouped
     with torch.autocast(x.device.type, enabled=False):
-        rotated: Tensor = _Grouped.apply(rows, blocks.to(x.dtype))  # type: ignore[no-untyped-call]
+        rotated: Tensor = way.apply(rows, blocks)  # type: ignore[no-untyped-call]
     return rotated.view(x.shape)
 
 
@@ -113,7 +119,7 @@ def _polynomial(c: list[float], two: Tensor, four: Tensor, six: Tensor) -> Tenso
 
 
 class _Grouped(torch.autograd.Function):
-    """y = x · blockdiag(Rᵀ) for rows `[rows, n * 8]`, groups of blocks at a time."""
+    """y = x · blockdiag(Rᵀ) for rows `[rows, n * 8]`: two blocks side by side make one matrix of 16."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, blocks: Tensor) -> Tensor:
