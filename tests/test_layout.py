@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "sekisho"
-HEAVY = {"torch", "transformers", "matplotlib", "sklearn", "scipy", "peft", "xllamacpp"}
+HEAVY = {"torch", "transformers", "matplotlib", "sklearn", "scipy", "peft", "xllamacpp", "llvmlite"}
 HELP_SECONDS = 5.0
 """Far above what it takes: the limit must hold on a loaded machine. What would make it slow is tested by name."""
 

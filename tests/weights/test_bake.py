@@ -49,12 +49,12 @@ def test_gates_and_lora_matter_at_this_size(tokenizer, prompts):
     assert compare(gated(phi3(tokenizer), None), base, prompts).max_delta_logit > 0.1
 
 
-def transposed(weight, blocks):
-    return apply_blocks(weight, blocks)
+def transposed(weight, blocks, dtype):
+    return apply_blocks(weight, blocks).to(dtype)
 
 
-def wrong_side(weight, blocks):
-    return apply_blocks(weight.mT, blocks).mT
+def wrong_side(weight, blocks, dtype):
+    return apply_blocks(weight.mT, blocks).mT.to(dtype)
 
 
 @pytest.mark.parametrize("wrong", [transposed, wrong_side])

@@ -52,18 +52,18 @@ def test_an_adapter_of_every_architecture_comes_back_from_disk(name, tmp_path):
     assert compare(model, again, PROMPTS).max_delta_anywhere == 0
 
 
-def transposed(weight, blocks):
-    return apply_blocks(weight, blocks)
+def transposed(weight, blocks, dtype):
+    return apply_blocks(weight, blocks).to(dtype)
 
 
-def wrong_side(weight, blocks):
+def wrong_side(weight, blocks, dtype):
     """Rotates what comes out of the projection instead of what goes in."""
-    return apply_blocks(weight.mT, blocks[: weight.shape[0] // 8]).mT
+    return apply_blocks(weight.mT, blocks[: weight.shape[0] // 8]).mT.to(dtype)
 
 
-def wrong_order(weight, blocks):
+def wrong_order(weight, blocks, dtype):
     """The right rotations on the wrong heads."""
-    return apply_blocks(weight, blocks.flip(0).mT)
+    return apply_blocks(weight, blocks.flip(0).mT).to(dtype)
 
 
 @pytest.mark.parametrize("wrong", [transposed, wrong_side, wrong_order])

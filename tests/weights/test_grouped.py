@@ -1,4 +1,4 @@
-"""The fast way must be the plain way: values, gradients, dtypes, shapes."""
+"""The fast way must be the plain way: values, gradients, dtypes, shapes. Every test runs on machine code and on torch's products."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
 
+from sekisho.weights import compiled
 from sekisho.weights.bake import bake, compare
 from sekisho.weights.gates import GateForm, RotationGate, gate_parameters, gates
 from sekisho.weights.grouped import apply_grouped, fast_rotation
@@ -16,6 +18,14 @@ from .makers import gated
 from .zoo import base_of, lora_of
 
 seeds, scales, blocks = st.integers(0, 2**31), st.floats(0.0, 2.0), st.integers(1, 7)
+
+
+@pytest.fixture(params=[True, False], ids=["machine code", "products"], autouse=True, scope="module")
+def way(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.param:
+            patch.setattr(compiled, "usable", lambda *_: False)
+        yield request.param
 
 
 def draw(seed, *shape, dtype=torch.float64):
@@ -63,6 +73,10 @@ def test_application_is_that_of_the_plain_way(seed, n, lead):
         assert torch.allclose(plain, fast, atol=1e-10)
 
 
+def test_the_way_is_the_one_that_was_asked_for(way):
+    assert compiled.usable(torch.zeros(2, 28)) is way
+
+
 def test_gradcheck():
     x = draw(1, 3, 24)
     for scale in (0.0, 0.4, 1.5):
@@ -76,7 +90,51 @@ def test_identity_empty_width_and_nan():
     assert torch.equal(fast_rotation(torch.zeros(3, 28)), torch.eye(8).expand(3, 8, 8))
     with pytest.raises(ValueError, match="need 16 features"):
         apply_grouped(torch.zeros(24), torch.zeros(2, 8, 8))
+    with pytest.raises(ValueError, match="need 16 features"):
+        apply_grouped(torch.zeros(16), torch.zeros(2, 4, 4))
+    with pytest.raises(ValueError, match="28 parameters, got 27"):
+        fast_rotation(torch.zeros(2, 27))
+    assert apply_grouped(torch.zeros(0, 16), torch.zeros(2, 8, 8)).shape == (0, 16)
     assert fast_rotation(torch.full((1, 28), float("nan"))).isnan().all()
+
+
+def test_only_what_is_asked_for_gets_a_gradient():
+    x, r, g = draw(7, 5, 24), rotation(draw(8, 3, 28)), draw(9, 5, 24)
+    for train_x, train_r in ((True, False), (False, True), (False, False)):
+        a, b = x.clone().requires_grad_(train_x), r.clone().requires_grad_(train_r)
+        y = apply_grouped(a, b)
+        if not (train_x or train_r):
+            assert not y.requires_grad
+            continue
+        y.backward(g)
+        wanted = (
+            apply_blocks(g, r.mT)
+            if train_x
+            else torch.einsum("tni,tnj->nij", g.view(5, 3, 8), x.view(5, 3, 8))
+        )
+        assert torch.allclose((a if train_x else b).grad, wanted, atol=1e-12)
+        assert (b if train_x else a).grad is None
+
+
+def test_gradient_checkpointing_changes_nothing():
+    found = []
+    for again in (False, True):
+        gate = RotationGate(32, 16)
+        gate.params.data.copy_(draw(5, 4, 28) * 0.3)
+        gate.grouped = True
+        x = draw(6, 3, 32, dtype=torch.float32).requires_grad_()
+        y = checkpoint(gate, x, use_reentrant=False) if again else gate(x)
+        y.square().sin().sum().backward()
+        found.append((x.grad, gate.params.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_gradient_that_lies_apart_and_one_that_is_the_input_are_read_rightly():
+    x, r = draw(3, 4, 32).requires_grad_(), rotation(draw(4, 4, 28))
+    for g in (draw(5, 32, 4).T, torch.ones(1, 1, dtype=torch.float64).expand(4, 32), x.detach()):
+        x.grad = None
+        apply_grouped(x, r).backward(g)
+        assert torch.allclose(x.grad, apply_blocks(g, r.mT), atol=1e-12)
 
 
 def test_input_that_lies_apart_in_memory_is_read_rightly():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..core.errors import BakeError, InputError
 from ..core.question import Frozen
+from . import compiled
 from .families import OUTPUT
 from .gates import gates
 from .grouped import apply_grouped
@@ -107,15 +108,23 @@ def bake(model: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[Any, Bak
     return plain, BakeReport(folds=folds, max_error=max((f.error for f in folds.values()), default=0.0))
 
 
-def fold_rotation(weight: Tensor, blocks: Tensor) -> Tensor:
-    """Return W · blockdiag(R) without forming the dense product.
+@torch.no_grad()
+def fold_rotation(weight: Tensor, blocks: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Return W · blockdiag(R) without forming the dense product, reckoned in the wider type of the two and rounded once.
 
     Args:
         weight: `[out, n * 8]`.
         blocks: `[n, 8, 8]`.
+        dtype: of the result; that of `weight` when not given.
+
+    Raises:
+        ValueError: when the widths do not match.
     """
+    stored = dtype or weight.dtype
+    if compiled.usable(weight, blocks) and stored in (torch.float32, torch.float64):
+        return compiled.rotate(weight, blocks, stored)
     # A row w of W times R is Rᵀ applied to w as a column.
-    return apply_grouped(weight, blocks.mT)
+    return apply_grouped(weight.to(torch.promote_types(weight.dtype, blocks.dtype)), blocks.mT).to(stored)
 
 
 def compare(
@@ -185,14 +194,14 @@ def _is_lora(module: nn.Module) -> bool:
 
 
 def _effective(name: str, module: nn.Module) -> Tensor:
-    """W + Σ s B A of a linear layer, `[out, in]`, float64 on the CPU."""
+    """W + Σ s B A of a linear layer, `[out, in]`, on the CPU: float64, or W as it is stored when that is float32 and nothing is added to it."""
     base: Any = getattr(module, "base_layer", module)
     if not isinstance(base, nn.Linear):
         raise BakeError(f"{name} wraps a {type(base).__name__}.", "Only LoRA on linear layers can be baked.")
-    exact = base.weight.detach().double().cpu()
+    stored = base.weight.detach().cpu()
     if not _is_lora(module):
-        return exact
-    lora: Any = module
+        return stored if stored.dtype == torch.float32 else stored.double()
+    exact, lora = stored.double(), cast(Any, module)
     _refuse_unfoldable(name, lora)
     for adapter in lora.active_adapters:
         if adapter in lora.lora_A:
@@ -214,11 +223,11 @@ def _fold(
     name: str, exact: Tensor, blocks: Tensor | None, lora: bool, dtype: torch.dtype
 ) -> tuple[Tensor, Fold]:
     """Fold one matrix, store it in `dtype`, and measure it on random inputs by the other path."""
-    stored = (exact if blocks is None else fold_rotation(exact, blocks)).to(dtype)
+    stored = exact.to(dtype) if blocks is None else fold_rotation(exact, blocks, dtype)
     if not torch.isfinite(stored).all():
         raise BakeError(f"The folded {name} is not finite in {dtype}.", "Bake to float32.")
     x = torch.randn(_PROBES, exact.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    wanted = (x if blocks is None else apply_blocks(x, blocks)) @ exact.T
+    wanted = (x if blocks is None else apply_blocks(x, blocks)) @ exact.double().T
     error = float((x @ stored.double().T - wanted).abs().max())
     orthogonality = 0.0 if blocks is None else orthogonality_error(blocks)
     return stored, Fold(lora=lora, gate=blocks is not None, error=error, orthogonality=orthogonality)

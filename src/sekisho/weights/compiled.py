@@ -70,10 +70,21 @@ class Rotated(torch.autograd.Function):
         return rotate(g, blocks), None
 
 
-def rotate(x: Tensor, matrices: Tensor) -> Tensor:
-    """y_k = M_kᵀ x_k for rows `[rows, n * 8]` and matrices `[n, 8, 8]` of the same dtype."""
+def rotate(x: Tensor, matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """y_k = M_kᵀ x_k, reckoned in the wider type of the two and rounded once.
+
+    Args:
+        x: `[rows, n * 8]`.
+        matrices: `[n, 8, 8]`.
+        dtype: of the result, float32 or float64; that of `x` when not given.
+
+    Raises:
+        ValueError: when the widths do not match.
+    """
+    if matrices.shape != (x.shape[-1] // BLOCK, BLOCK, BLOCK) or x.shape[-1] % BLOCK:
+        raise ValueError(f"{len(matrices)} blocks need {len(matrices) * BLOCK} features, got {x.shape[-1]}")
     rows, matrices = x.contiguous(), matrices.contiguous()
-    out = torch.empty_like(rows)
+    out = torch.empty_like(rows, dtype=dtype)
     _call("rotate", [rows, matrices, out], rows.shape, rows.numel())
     return out
 
@@ -106,7 +117,7 @@ def _call(name: str, tensors: list[Tensor], shape: tuple[int, ...], work: int) -
     """Run a kernel over all blocks, by torch's number of threads when it is worth it. Its result does not depend on them."""
     from .kernels import kernel
 
-    run = kernel(name, tensors[0].dtype == torch.float64)
+    run = kernel(name, tuple(t.dtype == torch.float64 for t in tensors))
     blocks = shape[1] // BLOCK if shape else tensors[0].numel() // PARAMETERS
     arguments = [t.data_ptr() for t in tensors] + list(shape)
     shares = _shares(blocks, torch.get_num_threads() if work >= _WORTH else 1)
@@ -117,7 +128,8 @@ def _call(name: str, tensors: list[Tensor], shape: tuple[int, ...], work: int) -
 
 
 def _shares(blocks: int, threads: int) -> list[tuple[int, int]]:
-    each = -(-blocks // threads)
+    """First and last block of each thread's share."""
+    each = max(_PAIR, -(-blocks // threads))
     each += -each % _PAIR
     return [(i, min(i + each, blocks)) for i in range(0, blocks, each)] or [(0, 0)]
 

@@ -147,7 +147,7 @@ def _side_by_side(blocks: Tensor) -> Tensor:
 
 def _grouped(rows: Tensor, width: int) -> Tensor:
     """Rows `[rows, d]` seen as `[d / width, rows, width]`, nothing copied."""
-    return rows.view(rows.shape[0], -1, width).transpose(0, 1)
+    return rows.view(rows.shape[0], rows.shape[1] // width, width).transpose(0, 1)
 
 
 def _times(rows: Tensor, wide: Tensor) -> Tensor:

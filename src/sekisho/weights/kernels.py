@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from itertools import combinations
-from typing import Any
 
 from llvmlite import ir
 
@@ -26,26 +25,27 @@ _TERMS = {SINGLE: 10, DOUBLE: 18}
 
 
 @cache
-def kernel(name: str, double: bool) -> Callable[..., None]:
-    """One of the functions below for float32 or float64, compiled at the first call.
+def kernel(name: str, doubles: tuple[bool, ...]) -> Callable[..., None]:
+    """One of the functions below, compiled at the first call.
 
-    Arrays are given as addresses of memory without gaps that does not overlap; then come the whole numbers.
-
-    - `rotate`: (x, m, out, rows, width, first, last): y_k = M_kᵀ x_k, `[rows, width]` and matrices `[width / 8, 8, 8]`.
+    - `rotate`: (x, m, out, rows, width, first, last): y_k = M_kᵀ x_k, `[rows, width]` and matrices `[width / 8, 8, 8]`; reckoned in the widest type.
     - `gradients`: (g, x, r, grad_x, grad_r, rows, width, first, last): for y_k = R_k x_k and a gradient g of y.
     - `exponential`: (params, r, first, last): R = exp(A), `[n, 28]` to `[n, 8, 8]`; reckoned in float64.
     - `derivative`: (params, g, grad, first, last): the gradient of `params` for a gradient g of R; reckoned in float64.
+
+    Args:
+        name: which.
+        doubles: for each array whether it is float64, or else float32. Arrays are given as addresses of memory without gaps that does not overlap.
     """
-    kind, module = DOUBLE if double else SINGLE, ir.Module()
-    table: dict[str, tuple[Callable[[Writer], None], int, int, Any]] = {
-        "rotate": (_rotate, 3, 4, kind),
-        "gradients": (_gradients, 5, 4, kind),
-        "exponential": (_exponential, 2, 2, DOUBLE),
-        "derivative": (partial(_derivative, terms=_TERMS[kind]), 3, 2, DOUBLE),
-    }
-    write, arrays, counts, wide = table[name]
-    write(Writer(module, name, [kind] * arrays, counts, wide))
-    return compiled(module, name, arrays, counts)
+    kinds, module = [DOUBLE if double else SINGLE for double in doubles], ir.Module()
+    write, counts, wide = {
+        "rotate": (_rotate, 4, DOUBLE if any(doubles) else SINGLE),
+        "gradients": (_gradients, 4, kinds[0]),
+        "exponential": (_exponential, 2, DOUBLE),
+        "derivative": (_derivative, 2, DOUBLE),
+    }[name]
+    write(Writer(module, name, kinds, counts, wide))
+    return compiled(module, name, len(kinds), counts)
 
 
 def _rotate(w: Writer) -> None:
@@ -84,10 +84,10 @@ def _exponential(w: Writer) -> None:
     w.end()
 
 
-def _derivative(w: Writer, terms: int) -> None:
+def _derivative(w: Writer) -> None:
     """With K = G Rᵀ − (G Rᵀ)ᵀ for a gradient G, the gradient of the 28 numbers is φ(−ad A) K, φ(z) = (eᶻ − 1)/z, above the diagonal."""
     (params, g, grad), (first, last) = w.arrays, w.counts
-    memory = _Memory(w)
+    memory, terms = _Memory(w), _TERMS[grad.kind]
     term, total, back = memory.two, memory.four, memory.six
     with w.loop(first, last) as k:
         halvings = _powers(w, memory, params.moved(k * len(_PAIRS)))
