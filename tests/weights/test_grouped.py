@@ -116,6 +116,15 @@ def test_only_what_is_asked_for_gets_a_gradient():
         assert (b if train_x else a).grad is None
 
 
+def test_inside_torch_func_the_plain_way_is_gone():
+    x, p = draw(10, 3, 16), draw(11, 2, 28)
+    found = [
+        torch.func.vmap(torch.func.grad(lambda q, y, a=a, r=r: a(y, r(q)).sin().sum()), (None, 0))(p, x)
+        for a, r in ((apply_blocks, rotation), (apply_grouped, fast_rotation))
+    ]
+    assert torch.equal(*found)
+
+
 def test_gradient_checkpointing_changes_nothing():
     found = []
     for again in (False, True):

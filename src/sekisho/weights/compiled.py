@@ -119,10 +119,15 @@ def _call(name: str, tensors: list[Tensor], shape: tuple[int, ...], work: int) -
 
     run = kernel(name, tuple(t.dtype == torch.float64 for t in tensors))
     blocks = shape[1] // BLOCK if shape else tensors[0].numel() // PARAMETERS
-    arguments = [t.data_ptr() for t in tensors] + list(shape)
+
+    def part(
+        first: int, last: int
+    ) -> None:  # holds the tensors: an interrupted caller must not free what is written to
+        run(*(t.data_ptr() for t in tensors), *shape, first, last)
+
     shares = _shares(blocks, torch.get_num_threads() if work >= _WORTH else 1)
-    waiting = [_threads().submit(run, *arguments, *share) for share in shares[1:]]
-    run(*arguments, *shares[0])
+    waiting = [_threads().submit(part, *share) for share in shares[1:]]
+    part(*shares[0])
     for one in waiting:
         one.result()
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from . import compiled
-from .rotation import BLOCK, PARAMETERS, generator
+from .rotation import BLOCK, PARAMETERS, apply_blocks, generator, rotation
 
 _SMALL = 0.5
 """Norm below which a Taylor series of degree 13 is exact in float64: 0.5¹⁴ / 14! = 7e-16."""
@@ -32,6 +32,8 @@ def fast_rotation(params: Tensor) -> Tensor:
     Args:
         params: `[blocks, 28]`.
     """
+    if _transformed():
+        return rotation(params)
     if compiled.usable(params) and params.shape[1:] == (PARAMETERS,):
         made: Tensor = compiled.Exponential.apply(params)  # type: ignore[no-untyped-call]
         return made
@@ -55,11 +57,18 @@ def apply_grouped(x: Tensor, blocks: Tensor) -> Tensor:
         raise ValueError(
             f"{blocks.shape[0]} blocks need {blocks.shape[0] * BLOCK} features, got {x.shape[-1]}"
         )
+    if _transformed():
+        return apply_blocks(x, blocks)
     rows, blocks = x.reshape(-1, x.shape[-1]).contiguous(), blocks.to(x.dtype)
     way = compiled.Rotated if compiled.usable(rows, blocks) else _Grouped
     with torch.autocast(x.device.type, enabled=False):
         rotated: Tensor = way.apply(rows, blocks)  # type: ignore[no-untyped-call]
     return rotated.view(x.shape)
+
+
+def _transformed() -> bool:
+    """Whether this runs inside `torch.func`, which takes apart what it is given: functions of our own stand in its way, the plain way does not."""
+    return bool(torch._C._are_functorch_transforms_active())
 
 
 class _Exponential(torch.autograd.Function):
