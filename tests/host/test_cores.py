@@ -56,6 +56,33 @@ def test_this_machine_is_shared_out_by_what_this_process_may_use():
     assert cores.shares(10_000) is None
 
 
+_ENGINE = """
+import os, sys
+os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+os.execv(sys.executable, [sys.executable, "-c", "print(1, flush=True); input()", "sekisho.serve.engines.child"])
+"""
+
+
+@linux
+def test_cores_of_another_servers_engine_are_left_to_it():
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one core cannot be shared out")
+    pipe = subprocess.PIPE
+    # A shell between them: what this process starts itself counts as its own engine.
+    command = ["/bin/sh", "-c", '"$0" -c "$1"; :', sys.executable, _ENGINE]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        cores.shares.cache_clear()
+        found = cores.shares(1)
+        other.communicate(b"\n", timeout=30)
+    cores.shares.cache_clear()
+    alone = cores.shares(1)
+    assert alone is not None
+    assert max(os.sched_getaffinity(0)) in alone.engine
+    assert found is None or not found.engine & alone.engine
+
+
 _BOUND = """
 import os, threading, time
 from sekisho.host.cores import keep_to

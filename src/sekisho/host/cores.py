@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import psutil  # type: ignore[import-untyped]
-
 ENGINE = "sekisho.serve.engines.child"
 """Module that an engine's process runs, by which those of other servers are known."""
-_TOPOLOGY = Path("/sys/devices/system/cpu")
+_TOPOLOGY, _PROC = Path("/sys/devices/system/cpu"), Path("/proc")
 Cores = frozenset[int]
 """Numbers of hardware threads, as the kernel counts them."""
 
@@ -76,16 +74,21 @@ def parsed(told: str) -> list[int]:
 def _taken(allowed: Cores) -> Cores:
     """Where the engines of other servers are bound."""
     found: set[int] = set()
-    for process in psutil.process_iter():
-        with suppress(psutil.Error, OSError):
-            if ENGINE in process.cmdline() and process.ppid() != os.getpid():
-                bound = Cores(process.cpu_affinity())
+    for process in _PROC.glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile, or is somebody else's
+            if _is_others_engine(process):
+                bound = Cores(os.sched_getaffinity(int(process.name)))
                 found |= bound if bound < allowed else set()
     return Cores(found)
 
 
+def _is_others_engine(process: Path) -> bool:
+    words = (process / "cmdline").read_bytes().split(b"\0")
+    return ENGINE.encode() in words and f"PPid:\t{os.getpid()}\n" not in (process / "status").read_text()
+
+
 def keep_to(cores: Cores) -> None:
     """Bind this process, with all threads it has, to these cores; whatever it starts from now on inherits that. Does nothing where it may not."""
-    for thread in Path("/proc/self/task").iterdir():
+    for thread in (_PROC / "self" / "task").iterdir():
         with suppress(OSError):
             os.sched_setaffinity(int(thread.name), cores)
