@@ -73,9 +73,10 @@ def _environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k in ("SEKISHO_KEEP_AWAKE", "SEKISHO_CORES")}
 
 
-def serve(gguf: Path, home: Path) -> None:
-    """The whole application over the file, until it is ended; its address is the first line it prints."""
-    flags = {"home": home, "share": ROOT, "log_level": "error", "threads": 1}
+def serve(gguf: Path, home: Path, setting: str = "") -> None:
+    """The whole application over the file, with a setting of its own (`name=value`), until it is ended; its address is the first line it prints."""
+    flags: dict[str, Any] = {"home": home, "share": ROOT, "log_level": "error", "threads": 1}
+    flags |= dict([setting.split("=", 1)] if setting else [])
     house = build(load(flags=flags, env=_environment()))
     apart = cores_apart(house.settings)
     backend = Allowing(gguf, context=CONTEXT, slots=SLOTS, cores=tuple(apart.engine) if apart else ())
@@ -100,9 +101,9 @@ def serve(gguf: Path, home: Path) -> None:
 
 
 @contextmanager
-def served(gguf: Path, home: Path) -> Iterator[tuple[str, int]]:
+def served(gguf: Path, home: Path, setting: str = "") -> Iterator[tuple[str, int]]:
     """The application as a process of its own; yields its address and process id."""
-    command = [sys.executable, __file__, "--serve", str(gguf), str(home)]
+    command = [sys.executable, __file__, "--serve", str(gguf), str(home), setting]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -309,10 +310,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("requests", type=int, nargs="?", default=400)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--characters", type=int, default=600)
-    parser.add_argument("--serve", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.serve:
-        serve(*args.serve)
+        gguf, home, setting = args.serve
+        serve(Path(gguf), Path(home), setting)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(measured(args.requests, args.clients, args.characters, Path(folder)))

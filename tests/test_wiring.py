@@ -87,12 +87,12 @@ def test_spare_and_kept_slots_and_the_type_of_the_cache_count(tmp_path, folder, 
     assert cache(kv_type="q4_0") < cache(kv_type="q8_0") < cache(kv_type="f16")
 
 
-def test_cores_are_apart_for_llama_cpp_on_a_cpu_unless_they_are_to_be_shared(monkeypatch):
+def test_cores_are_apart_for_llama_cpp_on_a_cpu_when_they_shall_be(monkeypatch):
     found = Shares(frozenset({1}), frozenset({0}))
     monkeypatch.setattr(wiring, "shares", lambda threads: found if threads == 1 else None)
 
     def apart(**flags) -> Shares | None:
-        return wiring.cores_apart(load(flags={"threads": 1, **flags}, env={}))
+        return wiring.cores_apart(load(flags={"threads": 1, "cores": "apart", **flags}, env={}))
 
     assert apart() == found
     assert apart(threads=2) is None

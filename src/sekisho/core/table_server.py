@@ -114,8 +114,8 @@ SERVER: tuple[Spec, ...] = (
     Spec(
         "cores",
         values.choice("apart", "shared"),
-        "apart",
-        "`apart`: on Linux, where `threads` leaves a core free, llama.cpp keeps to `threads` cores of its own and the server to the others; `shared`: the system decides.",
+        "shared",
+        "`apart`: on Linux, where `threads` leaves a core free, llama.cpp keeps to `threads` cores of its own and the server to the others, for machines that do nothing else; `shared`: the system decides.",
     ),
     Spec(
         "deadline_seconds",
