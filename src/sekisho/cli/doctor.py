@@ -160,7 +160,7 @@ def _awake(settings: Settings) -> Check:
 
 
 def _cores(settings: Settings) -> Check:
-    """Nothing is wrong where cores are shared; answers come a little later."""
+    """Nothing is wrong either way."""
     from .. import wiring
 
     apart = wiring.cores_apart(settings)
