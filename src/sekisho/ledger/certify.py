@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 from .spelling import Page, read_each
 from .tree import WIDTH
 
-PAGE = 64
+PAGE = 32
 """Rows held at once; 256 large ones would be many."""
+_BYTES = 1 << 16
+"""Of bodies that are read at once."""
 _PLAIN = "SELECT seq, kind, id, at, body, prev, digest FROM entries WHERE seq > ? AND seq <= ? ORDER BY seq"
 """For a connection whose text comes as bytes."""
 _CAST = """SELECT seq, CAST(kind AS BLOB), CAST(id AS BLOB), CAST(at AS BLOB), CAST(body AS BLOB), CAST(prev AS BLOB), CAST(digest AS BLOB)
@@ -123,10 +125,24 @@ def _named(kind: bytes, rows: Sequence[Any], read: Read) -> bool | None:
     # Without line feeds in them, what is joined is the same only when every piece is.
     if len((ids + times).translate(None, _SAFE)) != 2 * len(rows) - 2:
         return None
-    found = read(kind, [row[4] for row in rows])
+    found = _read_all(read, kind, [row[4] for row in rows])
     if found is None or "\n".join(found.ids).encode() != ids or "\n".join(found.times).encode() != times:
         return None
     return found.named
+
+
+def _read_all(read: Read, kind: bytes, bodies: Sequence[bytes]) -> Page | None:
+    """Read bodies of a kind, not too many large ones at once."""
+    step = max(1, _BYTES // (1 + max(map(len, bodies))))
+    ids: list[Any] = []
+    times: list[Any] = []
+    named = False
+    for first in range(0, len(bodies), step):
+        page = read(kind, bodies[first : first + step])
+        if page is None:
+            return None
+        ids, times, named = ids + page.ids, times + page.times, named or page.named
+    return Page((), ids, times, named)
 
 
 def _root(hashes: list[bytes]) -> bytes:
