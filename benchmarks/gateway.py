@@ -44,6 +44,7 @@ from sekisho.core.gate_prompt import gate_state
 from sekisho.core.question import gate_question
 from sekisho.core.settings import load
 from sekisho.host.awake import Awake
+from sekisho.host.cores import keep_to
 from sekisho.loop.judge import Judge
 from sekisho.serve.engines.process import Launch
 from sekisho.serve.engines.supervisor import Supervisor
@@ -54,7 +55,7 @@ from sekisho.web.app import bind, create_app
 from sekisho.web.connections import Crowd, configured
 from sekisho.weights.decision import DecisionMeta
 from sekisho.weights.gguf import export_gguf
-from sekisho.wiring import build
+from sekisho.wiring import build, cores_apart
 from shared.allowing import Allowing, serving_of
 
 ROOT = Path(__file__).parents[1]
@@ -68,19 +69,24 @@ TARGETS = {
 
 
 def _environment() -> dict[str, str]:
-    """The one setting that a run may be told."""
-    return {k: v for k, v in os.environ.items() if k == "SEKISHO_KEEP_AWAKE"}
+    """The settings that a run may be told."""
+    return {k: v for k, v in os.environ.items() if k in ("SEKISHO_KEEP_AWAKE", "SEKISHO_CORES")}
 
 
-def serve(gguf: Path, home: Path) -> None:
-    """The whole application over the file, until it is ended; its address is the first line it prints."""
-    house = build(load(flags={"home": home, "share": ROOT, "log_level": "error"}, env=_environment()))
-    backend = Allowing(gguf, context=CONTEXT, slots=SLOTS)
+def serve(gguf: Path, home: Path, setting: str = "") -> None:
+    """The whole application over the file, with a setting of its own (`name=value`), until it is ended; its address is the first line it prints."""
+    flags: dict[str, Any] = {"home": home, "share": ROOT, "log_level": "error", "threads": 1}
+    flags |= dict([setting.split("=", 1)] if setting else [])
+    house = build(load(flags=flags, env=_environment()))
+    apart = cores_apart(house.settings)
+    backend = Allowing(gguf, context=CONTEXT, slots=SLOTS, cores=tuple(apart.engine) if apart else ())
     engine = Lanes(backend, Rules(slots=SLOTS, kept=KEPT))
     listener = bind("127.0.0.1", 0)
 
     async def run() -> None:
         await engine.start()
+        if apart is not None:
+            keep_to(apart.server)
         serving = serving_of(house, engine, backend)
         awake = Awake() if house.settings.keep_awake == "on" else None
         app = create_app(house, Judge(serving, house.ledger, 60.0, 256, awake=awake))
@@ -95,9 +101,9 @@ def serve(gguf: Path, home: Path) -> None:
 
 
 @contextmanager
-def served(gguf: Path, home: Path) -> Iterator[tuple[str, int]]:
+def served(gguf: Path, home: Path, setting: str = "") -> Iterator[tuple[str, int]]:
     """The application as a process of its own; yields its address and process id."""
-    command = [sys.executable, __file__, "--serve", str(gguf), str(home)]
+    command = [sys.executable, __file__, "--serve", str(gguf), str(home), setting]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -304,10 +310,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("requests", type=int, nargs="?", default=400)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--characters", type=int, default=600)
-    parser.add_argument("--serve", nargs=2, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.serve:
-        serve(*args.serve)
+        gguf, home, setting = args.serve
+        serve(Path(gguf), Path(home), setting)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         figures = asyncio.run(measured(args.requests, args.clients, args.characters, Path(folder)))

@@ -8,6 +8,7 @@ from sekisho import wiring
 from sekisho.core.engine import Laned
 from sekisho.core.errors import BudgetError, DeviceError, ShelfError
 from sekisho.core.settings import load
+from sekisho.host.cores import Shares
 from sekisho.serve.rules import KEPT
 from sekisho.shelf import Release
 from sekisho.weights.gguf import export_gguf
@@ -84,6 +85,20 @@ def test_spare_and_kept_slots_and_the_type_of_the_cache_count(tmp_path, folder, 
     assert cache(slots=2, spare_slots=2 + KEPT) == 2 * cache(slots=2)
     assert cache() == 2 * cache(kv_type="f16")
     assert cache(kv_type="q4_0") < cache(kv_type="q8_0") < cache(kv_type="f16")
+
+
+def test_cores_are_apart_for_llama_cpp_on_a_cpu_when_they_shall_be(monkeypatch):
+    found = Shares(frozenset({1}), frozenset({0}))
+    monkeypatch.setattr(wiring, "shares", lambda threads: found if threads == 1 else None)
+
+    def apart(**flags) -> Shares | None:
+        return wiring.cores_apart(load(flags={"threads": 1, "cores": "apart", **flags}, env={}))
+
+    assert apart() == found
+    assert apart(threads=2) is None
+    assert apart(cores="shared") is None
+    assert apart(engine="torch") is None
+    assert apart(device="cuda") is None
 
 
 def test_only_llama_cpp_has_a_file_to_compute_from(tmp_path, folder, release):

@@ -59,7 +59,10 @@ _V2 = _V1 | {
 _V3 = _V2 | {
     "table tree": "3efa485bb54fa0bcbeca1ba5acac305e189b77142f32ddca5f06dc20cdd03ec0",
 }
-VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3}
+_V5 = _V3 | {
+    "index entries_judgement": "7fa00ebc7e888f0c18392750155c2a347ad5670a8dcb0d1dd9fb4cee0e5d5139",
+}
+VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3, 5: _V5}
 """SHA-256 of the SQL of every table, index and trigger, by version of the file (`user_version`)."""
 
 

@@ -16,6 +16,7 @@ from .core.engine import Backend, Engine
 from .core.errors import NotFoundError, SettingsError, ShelfError
 from .core.settings import Settings
 from .core.sight import Sight
+from .host.cores import Shares, shares
 from .host.gpu import require_device
 from .host.memory import available
 from .host.offline import seal
@@ -210,9 +211,17 @@ def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
         slots=settings.slots + settings.spare_slots,
         kv_type=settings.kv_type.upper(),
         flash_attention=_is_quantised(settings),
+        cores=tuple(sorted(apart.engine)) if (apart := cores_apart(settings)) else (),
         **common,
     )
     return cast(Backend, llama)
+
+
+def cores_apart(settings: Settings) -> Shares | None:
+    """Which cores llama.cpp and the server keep to; None where they share all of them."""
+    if settings.cores == "shared" or settings.engine != "llamacpp" or settings.device != "cpu":
+        return None
+    return shares(settings.threads)
 
 
 def make_sight(settings: Settings) -> Sight:

@@ -100,6 +100,7 @@ NAMES = [
     "port",
     "device",
     "awake",
+    "cores",
     "ledger",
     "memory",
     "engine",

@@ -75,7 +75,7 @@ def test_a_compact_proof_is_below_a_kilobyte_at_a_million_entries(house):
     sizes = []
     for seq in (1, 524_288, 524_289, 999_999, 10**6):
         path = inclusion_path(seq - 1, 10**6, lambda low, high: bytes(32))
-        entry = Entry(seq, "judgement", "jdg", "at", {}, "prev", "sha256:" + "f" * 64)
+        entry = Entry(seq, "judgement", "jdg", "at", "{}", "prev", "sha256:" + "f" * 64)
         document = compact_form(Inclusion(entry, Said(), path))
         assert len(base64.b64decode(document["path"])) == 32 * len(path)
         sizes.append(len(json.dumps(document)))

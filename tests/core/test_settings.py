@@ -46,6 +46,7 @@ GOOD = {
     "ageing_seconds": "12.5",
     "batch_deadline_seconds": "90",
     "keep_awake": "off",
+    "cores": "apart",
     "deadline_seconds": "2.5",
     "max_body_bytes": "2048",
     "max_questions": "5",

@@ -48,6 +48,18 @@ def test_every_check_is_now_and_then_answered_yes_and_mostly_no():
         assert 0.005 < share < 0.95, (id, share)
 
 
+def test_a_crowded_form_shows_more_of_what_is_rare():
+    def shares(crowded: bool) -> dict[str, float]:
+        rows = [answers(draw_plan(random.Random(n), "train", crowded=crowded)) for n in range(1500)]
+        return {id: sum(r[id] for r in rows) / len(rows) for id in PACK.ids}
+
+    usual, more = shares(False), shares(True)
+    rare = [id for id in PACK.ids if usual[id] < 0.04]
+    assert len(rare) > 10
+    assert sum(more[id] for id in rare) > 2 * sum(usual[id] for id in rare)
+    assert all(more[id] < 0.9 for id in PACK.ids)
+
+
 def test_a_seal_that_is_taken_away_shows_in_the_answers():
     plan = draw_plan(random.Random(3), "train", "ready")
     assert answers(plan)["C16"] == 1
@@ -86,6 +98,9 @@ def test_shards_are_read_back_as_written_and_not_rendered_twice(tmp_path):
     assert np.array_equal(shard.answers, again.answers)
     assert shard.picture(0).shape in ((384, 288, 3), (288, 384, 3))
     assert list(shard.answers[1]) == [make(1, "train").answers[i] for i in PACK.ids]
+    (crowded,) = render(tmp_path, 3, "train", PACK.ids, crowded=True)
+    assert list(crowded.answers[1]) == [make(1, "train", crowded=True).answers[i] for i in PACK.ids]
+    assert not np.array_equal(crowded.picture(1), shard.picture(1))
 
 
 def test_cells_are_those_a_box_touches():

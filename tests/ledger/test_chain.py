@@ -66,7 +66,7 @@ def test_a_record_that_is_not_json_is_refused(bad):
 
 def test_a_body_of_another_shape_is_a_ledger_error():
     (entry,) = link([draft(judgement())], START)
-    broken = type(entry)(entry.seq, "promotion", entry.id, entry.at, entry.body, entry.prev, entry.digest)
+    broken = type(entry)(entry.seq, "promotion", entry.id, entry.at, entry.text, entry.prev, entry.digest)
     with pytest.raises(LedgerError, match="no readable promotion"):
         _ = broken.record
 

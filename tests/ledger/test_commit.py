@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sekisho.core.errors import ConflictError
+from sekisho.core.errors import ConflictError, LedgerError
 from sekisho.ledger import commit
 from sekisho.ledger.commit import Job, Queue
 
@@ -61,13 +61,82 @@ def test_a_leader_that_is_interrupted_while_it_gathers_lets_the_others_go(monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(queue._gathered, "wait_for", interrupted)
+        patched.setattr(commit, "_sleep", interrupted)
         with pytest.raises(KeyboardInterrupt):
             queue.run(Job([]))
     assert queue._waiting == []
     monkeypatch.setattr(commit, "_GATHER", 0.01)
     assert queue.run(Job([])) == []
     queue.close()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_one_that_is_interrupted_while_it_sleeps_lets_the_others_go(monkeypatch, late):
+    """`late`: when it was given the lead already, and does not know."""
+    written, busy, free, asleep = [], threading.Event(), threading.Event(), threading.Event()
+
+    def commits(batch):
+        busy.set()
+        free.wait(10)
+        for job in batch:
+            job.entries = []
+            written.append(job)
+
+    def interrupted(lock, seconds=-1):
+        if threading.current_thread().name == "interrupted":
+            asleep.set()
+            if late:
+                lock.acquire()
+            raise KeyboardInterrupt
+        real(lock, seconds)
+
+    def run(job, results):
+        try:
+            results.append(queue.run(job))
+        except KeyboardInterrupt as e:
+            results.append(e)
+
+    queue, real, results = Queue(commits), commit._sleep, []
+    monkeypatch.setattr(commit, "_sleep", interrupted)
+    first, second, third = Job([]), Job([]), Job([])
+    threads = [
+        threading.Thread(target=run, args=(job, results), name=name)
+        for job, name in ((first, "first"), (second, "interrupted"), (third, "third"))
+    ]
+    for thread, until in zip(threads, (busy, asleep, None), strict=True):
+        thread.start()
+        assert until is None or until.wait(10)
+    while third not in queue._waiting:
+        time.sleep(0.001)
+    free.set()
+    for thread in threads:
+        thread.join(10)
+    assert written == [first, third]
+    assert sorted(map(repr, results)) == ["KeyboardInterrupt()", "[]", "[]"]
+    queue.close()
+
+
+def test_closing_waits_for_those_who_wait():
+    written = []
+
+    def commits(batch):
+        time.sleep(0.05)
+        for job in batch:
+            job.entries = []
+            written.append(job)
+
+    queue = Queue(commits)
+    threads = [threading.Thread(target=queue.run, args=(Job([]),)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    while not queue._waiting:
+        time.sleep(0.001)
+    queue.close()
+    assert len(written) == 5
+    with pytest.raises(LedgerError, match="closed"):
+        queue.run(Job([]))
+    for thread in threads:
+        thread.join()
 
 
 def test_one_taken_id_in_a_crowd_is_one_callers_fault(ledger):

@@ -1,4 +1,4 @@
-"""An audit by several processes, by certificates in one, and row by row: the same words about the same entry, whatever was done to the ledger."""
+"""An audit by several processes, by certificates in one (body by body, a page at a time), and row by row: the same words about the same entry, whatever was done to the ledger."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from sekisho.core.canonical import canonical_json
-from sekisho.ledger import checkpoint, crew, erasure, tree
+from sekisho.ledger import certify, checkpoint, crew, erasure, tree
 from sekisho.ledger.certify import certificates
 from sekisho.ledger.chain import GENESIS, Head, entry_digest
 from sekisho.ledger.signing import Signer
@@ -66,6 +66,9 @@ def one_answer(path, monkeypatch, seen=None):
             m.setattr(crew.Crew, "certificates", lambda self: iter([None] * (self._until // 256)))
             answers.append(ledger.verify(seen))
         answers.append(ledger.verify(seen))
+        with monkeypatch.context() as m:
+            m.setattr(certify, "_MANY", 1)
+            answers.append(ledger.verify(seen))
         with monkeypatch.context() as m:
             many(m)
             answers.append(ledger.verify(seen))

@@ -87,6 +87,8 @@ class Faulty:
             return 200, {"data": [{"id": "faulty"}]}
         if path != "/v1/chat/completions":
             return 404, {"error": "no such route"}
+        if not body:  # the caller hung up; nobody reads this
+            return 400, {"error": "no body"}
         self.answered += 1
         asked = json.loads(body)
         text = asked["messages"][0]["content"][1]["text"]

@@ -37,6 +37,7 @@ def launch(model, **given) -> bytes:
         "flash_attention": False,
         "kv_type": "F32",
         "http_threads": 8,
+        "cores": [],
         "key": "secret",
         "parent": os.getpid(),
         **given,

@@ -4,6 +4,7 @@ import asyncio
 import math
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 
@@ -68,6 +69,21 @@ def test_half_precision_file_stays_within_a_thousandth(folder, tmp_path, torch_e
 
     for ours, theirs in zip(serve(engine, work), serve(torch_engine(), work), strict=True):
         assert worst(ours, theirs) < 1e-3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process is bound to cores on Linux alone")
+@pytest.mark.parametrize("core", [min, max])
+def test_the_child_keeps_to_the_cores_it_is_given_with_every_thread(llamacpp, core):
+    one = core(os.sched_getaffinity(0))
+
+    async def bound(engine):
+        await engine.ask("今日は", [question(2)], 60.0)
+        return [os.sched_getaffinity(t.id) for t in psutil.Process(engine.pid).threads()]
+
+    found = serve(llamacpp(cores=(one,)), bound)
+    assert len(found) > 3
+    assert all(threads == {one} for threads in found)
+    assert one in os.sched_getaffinity(0)
 
 
 def test_255_options(llamacpp, torch_engine):

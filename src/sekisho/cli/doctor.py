@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Yield every finding, one as soon as it is made."""
-    for check in (_python, _packages, _share, _home, _private, _disk, _port, _device, _awake):
+    for check in (_python, _packages, _share, _home, _private, _disk, _port, _device, _awake, _cores):
         yield _run(check, settings)
     yield from _house(settings)
 
@@ -157,6 +157,17 @@ def _awake(settings: Settings) -> Check:
     kept.close()
     told = "no core sleeps while real-time requests are open" if kept.problem is None else kept.problem
     return Check("awake", True, told if kept.problem is None else f"cores may sleep ({told})")
+
+
+def _cores(settings: Settings) -> Check:
+    """Nothing is wrong either way."""
+    from .. import wiring
+
+    apart = wiring.cores_apart(settings)
+    if apart is None:
+        return Check("cores", True, "shared by llama.cpp and the server")
+    told = [",".join(map(str, sorted(some))) for some in (apart.engine, apart.server)]
+    return Check("cores", True, f"{told[0]} for llama.cpp, {told[1]} for the server")
 
 
 def _house(settings: Settings) -> Iterator[Check]:

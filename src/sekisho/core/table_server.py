@@ -112,6 +112,12 @@ SERVER: tuple[Spec, ...] = (
         "`on`: no core sleeps while real-time requests are open, where this process may write to /dev/cpu_dma_latency; answers come sooner and power is spent.",
     ),
     Spec(
+        "cores",
+        values.choice("apart", "shared"),
+        "shared",
+        "`apart`: on Linux, where `threads` leaves a core free, llama.cpp keeps to `threads` cores of its own and the server to the others, for machines that do nothing else; `shared`: the system decides.",
+    ),
+    Spec(
         "deadline_seconds",
         values.real(0.05, 600),
         8.0,

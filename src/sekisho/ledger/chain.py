@@ -11,6 +11,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 from sekisho.core.canonical import canonical_json, digest
@@ -52,7 +53,7 @@ class Entry:
         kind: judgement, correction, proof, promotion, policy or contract.
         id: the record's id; unique in the ledger.
         at: the record's UTC time.
-        body: the record's canonical JSON, parsed.
+        text: the record's canonical JSON.
         prev: digest of the entry before; GENESIS for the first.
         digest: this entry's digest.
     """
@@ -61,9 +62,14 @@ class Entry:
     kind: str
     id: str
     at: str
-    body: Mapping[str, Any]
+    text: str
     prev: str
     digest: str
+
+    @cached_property
+    def body(self) -> Mapping[str, Any]:
+        """The text, parsed when it is first asked for: most who append never ask. Raises ValueError when it is not JSON."""
+        return cast(Mapping[str, Any], json.loads(self.text))
 
     @property
     def record(self) -> Record:
@@ -125,7 +131,7 @@ def link(drafts: Sequence[Draft], head: Head) -> list[Entry]:
     for d in drafts:
         seq = head.seq + 1
         tag = entry_digest(seq, d.kind, d.id, d.at, d.text.encode(), head.digest)
-        entries.append(Entry(seq, d.kind, d.id, d.at, json.loads(d.text), head.digest, tag))
+        entries.append(Entry(seq, d.kind, d.id, d.at, d.text, head.digest, tag))
         head = Head(seq, tag)
     return entries
 

@@ -33,6 +33,10 @@ class Job:
         self.entries: list[Entry] | None = None
         self.error: Exception | None = None
         self.done = False
+        self.leads = False
+        """Whether its thread has the lead, though it may not know yet."""
+        self.wake: threading.Lock | None = None
+        """Held while its thread sleeps; whoever releases it has done the job or passed the lead on."""
 
     def outcome(self) -> list[Entry]:
         """Return the entries, or raise what befell this job."""
@@ -52,12 +56,16 @@ _GATHER = 0.001
 
 
 class Queue:
-    """Leader and followers: whoever finds no commit in flight leads one for all who wait; the others sleep until theirs is done."""
+    """Leader and followers: whoever finds no commit in flight leads one for all who wait; the others sleep until theirs is done.
+
+    Each sleeps on a lock of its own, so that a commit wakes those it was for and the next leader, and nobody has to ask for whom it was.
+    """
 
     def __init__(self, commit: Callable[[list[Job]], None]) -> None:
         self._commit = commit
-        lock = threading.Lock()
-        self._turn, self._gathered = threading.Condition(lock), threading.Condition(lock)
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._gathered: threading.Lock | None = None
         self._crowd = 0
         self._waiting: list[Job] = []
         self._leading = False
@@ -65,7 +73,14 @@ class Queue:
 
     def run(self, job: Job) -> list[Entry]:
         """Return when the job is committed or has failed, by this thread or another."""
-        batch = self._wait(job)
+        try:
+            if self._must_sleep(job):
+                assert job.wake
+                _sleep(job.wake)
+            batch = [] if job.done else self._gather()
+        except BaseException:
+            self._leave(job)
+            raise
         if batch:
             try:
                 self._commit(batch)
@@ -86,62 +101,88 @@ class Queue:
 
     def _take_lead(self) -> bool:
         """Lead, if that takes no waiting."""
-        if not self._turn.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return False
         try:
             free = not (self._closed or self._leading or self._waiting)
             self._leading = self._leading or free
             return free
         finally:
-            self._turn.release()
+            self._lock.release()
 
-    def _wait(self, job: Job) -> list[Job]:
-        """Return the batch this thread must commit, its own job in it; empty when another thread has done it."""
-        with self._turn:
+    def _must_sleep(self, job: Job) -> bool:
+        """Join those who wait; whether somebody else leads."""
+        with self._lock:
             if self._closed:
                 raise closed_error()
+            if self._leading:
+                job.wake = threading.Lock()
+                job.wake.acquire()
+            else:
+                self._leading = job.leads = True
             self._waiting.append(job)
-            if self._leading and len(self._waiting) == self._crowd:
-                self._gathered.notify()
-            leads = False
-            try:
-                self._turn.wait_for(lambda: job.done or not self._leading)
-                if job.done:
-                    return []
-                self._leading = leads = True
-                self._gather()
-            except BaseException:
-                self._leave(job, leads)
-                raise
-            batch, self._waiting = self._waiting, []
-            return batch
+            if self._gathered is not None and len(self._waiting) >= self._crowd:
+                self._gathered.release()
+                self._gathered = None
+            return not job.leads
 
-    def _leave(self, job: Job, leads: bool) -> None:
+    def _gather(self) -> list[Job]:
+        """Wait for the crowd, and return the batch that is to be committed."""
+        with self._lock:
+            if self._crowd >= _CROWD and len(self._waiting) < self._crowd and not self._closed:
+                self._gathered = gathered = threading.Lock()
+                gathered.acquire()
+            else:
+                return self._taken()
+        _sleep(gathered, _GATHER)
+        with self._lock:
+            return self._taken()
+
+    def _taken(self) -> list[Job]:
+        self._gathered = None
+        batch, self._waiting = self._waiting, []
+        return batch
+
+    def _leave(self, job: Job) -> None:
         """Interrupted while waiting: nobody will look at the result, so it is not written, and another one leads."""
-        with suppress(ValueError):
-            self._waiting.remove(job)
-        if leads:
-            self._leading = False
-            self._turn.notify_all()
-
-    def _gather(self) -> None:
-        """Wait for the crowd."""
-        if self._crowd >= _CROWD and len(self._waiting) < self._crowd and not self._closed:
-            self._gathered.wait_for(lambda: len(self._waiting) >= self._crowd, _GATHER)
+        with self._lock:
+            with suppress(ValueError):
+                self._waiting.remove(job)
+            if job.leads:
+                self._gathered = None
+                self._pass_on()
 
     def _finish(self, batch: list[Job]) -> None:
-        with self._turn:
+        with self._lock:
             for job in batch:
                 job.done = True
             self._crowd = len(batch) + len(self._waiting)
-            self._leading = False
-            self._turn.notify_all()
+            self._pass_on()
+        for job in batch:
+            if job.wake is not None and not job.leads:
+                job.wake.release()
+
+    def _pass_on(self) -> None:
+        """Give the lead to whoever waits longest, if anybody does."""
+        self._leading = bool(self._waiting)
+        if self._waiting:
+            following = self._waiting[0]
+            following.leads = True
+            assert following.wake
+            following.wake.release()
+        else:
+            self._idle.notify_all()
 
     def close(self) -> None:
         """Take no more jobs, and return when those that wait are done."""
-        with self._turn:
+        with self._idle:
             self._closed = True
-            self._turn.wait_for(lambda: not self._leading and not self._waiting)
+            self._idle.wait_for(lambda: not self._leading)
+
+
+def _sleep(lock: threading.Lock, seconds: float = -1) -> None:
+    """Sleep until somebody releases the lock, or for so many seconds."""
+    lock.acquire(timeout=seconds)
 
 
 def closed_error() -> LedgerError:

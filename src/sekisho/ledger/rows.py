@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
@@ -100,8 +99,9 @@ def insert(
 
 def entry(row: tuple[Any, ...]) -> Entry:
     """Return a row of SELECT as an entry. Raises LedgerError when its body is no JSON."""
-    seq, kind, id, at, text, prev, digest = row
+    found = Entry(*row)
     try:
-        return Entry(seq, kind, id, at, json.loads(text), prev, digest)
+        found.body  # noqa: B018  (whoever reads an entry wants to know)
     except ValueError as e:
-        raise LedgerError(f"Entry {seq} is not readable JSON.", "Run `sekisho audit verify`.") from e
+        raise LedgerError(f"Entry {found.seq} is not readable JSON.", "Run `sekisho audit verify`.") from e
+    return found

@@ -98,7 +98,19 @@ def _dates(db: sqlite3.Connection) -> None:
     db.execute(guard)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_entries, _contents, _tree, _dates)
+def _spoken_of(db: sqlite3.Connection) -> None:
+    """Why: most entries speak of no judgement, and each index they stand in costs a page a commit and half a microsecond an entry of an audit."""
+    db.execute("DROP INDEX entries_judgement")
+    db.execute("CREATE INDEX entries_judgement ON entries (judgement) WHERE judgement IS NOT NULL")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _entries,
+    _contents,
+    _tree,
+    _dates,
+    _spoken_of,
+)
 """Step n brings a file to version n (`user_version`). A released step is never edited; a change is a new step."""
 
 

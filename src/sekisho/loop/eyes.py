@@ -110,10 +110,13 @@ def _start(parts: Parts, recipe: Any) -> dict[str, str]:
 def _rendered(run: Path, recipe: Any, pack: Pack, told: Progress) -> dict[str, list[Shard]]:
     """Forms to learn from, to fit temperatures on, and to measure on."""
     folder, ids = run / "forms", pack.ids
+
+    def shown(done: int, of: int) -> None:
+        told.step("render", done, of)
+
     return {
-        "train": render(
-            folder, recipe.forms, "train", ids, recipe.first, lambda done, of: told.step("render", done, of)
-        ),
+        "train": render(folder, recipe.forms, "train", ids, recipe.first, shown)
+        + render(folder, recipe.crowded, "train", ids, recipe.first, shown, crowded=True),
         "calibration": render(folder, recipe.calibration, "train", ids, _CALIBRATION),
         "held": render(folder, HELD, "held", ids),
     }

@@ -43,6 +43,7 @@ class EyesRecipe(Frozen):
         evidence, pooled: weights of the two helping losses.
         start: model folder under `share` whose weights learning begins with, at a learning rate that rises and falls anew; empty for random ones.
         first: number of the first form, so that learning that goes on may do so on forms of its own.
+        crowded: how many forms that show much at once are learnt from beside the others; nothing is measured or calibrated on such ones.
     """
 
     name: str
@@ -64,6 +65,7 @@ class EyesRecipe(Frozen):
     threads: int = Field(2, ge=1)
     start: str = Field("", json_schema_extra=NEWER)
     first: int = Field(0, ge=0, lt=1_000_000, json_schema_extra=NEWER)
+    crowded: int = Field(0, ge=0, json_schema_extra=NEWER)
     checkpoint_seconds: float = Field(120, gt=0)
 
 

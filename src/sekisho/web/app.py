@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from ..core.errors import ConflictError, SekishoError
 from ..core.garbage import settle
 from ..core.settings import Settings
+from ..host.cores import keep_to
 from ..loop.attend import attend, seal_egress
 from ..loop.escalations import sweep
 from ..loop.judge import Judge
@@ -29,7 +30,7 @@ from ..loop.parts import Parts
 from ..loop.recognise import Eyes
 from ..loop.retries import RetryBook
 from ..loop.serving import PromotionWatch, open_judge
-from ..wiring import build
+from ..wiring import build, cores_apart
 from . import (
     completions_api,
     decisions_api,
@@ -192,6 +193,8 @@ def set_up_log(level: str) -> None:
 
 async def _serve(parts: Parts, listener: socket.socket, ready: Callable[[str], None]) -> None:
     judge = await open_judge(parts)
+    if apart := cores_apart(parts.settings):
+        keep_to(apart.server)
     hush_accepting(asyncio.get_running_loop())
     crowd, settings = Crowd(open_files()), parts.settings
     config = configured(

@@ -30,9 +30,9 @@ class Form:
     plan: Plan
 
 
-def make(seed: int, split: Split, theme: str | None = None) -> Form:
-    """Render the form with this number. Raises ToolError naming the package when a font is missing."""
-    source = random.Random(f"{split} {seed}")
-    plan = draw_plan(source, split, theme)
+def make(seed: int, split: Split, theme: str | None = None, crowded: bool = False) -> Form:
+    """Render the form with this number, one that shows much at once if it shall be `crowded`. Raises ToolError naming the package when a font is missing."""
+    source = random.Random(f"{'crowded ' if crowded else ''}{split} {seed}")
+    plan = draw_plan(source, split, theme, crowded)
     image, found = shoot(draw(plan, source), plan.camera, source, split)
     return Form(image, answers(plan), found, plan)

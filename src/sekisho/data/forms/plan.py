@@ -105,13 +105,15 @@ class Plan:
     camera: Camera = field(default_factory=Camera)
 
 
-def draw_plan(source: random.Random, split: Split, theme: str | None = None) -> Plan:
-    """Draw a plan. The theme is drawn too when it is None."""
+def draw_plan(source: random.Random, split: Split, theme: str | None = None, crowded: bool = False) -> Plan:
+    """Draw a plan. The theme is drawn too when it is None; a crowded one shows much of what is otherwise rare."""
     theme = theme or source.choice(THEMES)
     plan = Plan(split, theme, source.choice(words.TITLES[split]), _fields(source, split))
     _ordinary(plan, source)
     if theme != "ready":
-        _mishaps(plan, source, 0.03)
+        _mishaps(plan, source, 0.12 if crowded else 0.03)
+        if crowded:
+            _crowd(plan, source)
         _THEMES[theme](plan, source)
     return plan
 
@@ -167,6 +169,19 @@ def _mishaps(p: Plan, s: random.Random, chance: float) -> None:
     c = p.camera
     c.specks, c.desk, c.fold, c.glare = now(), now(), now(), now()
     c.tilt = s.choice((-1, 1)) * s.uniform(3, 9) if now() else 0.0
+
+
+def _crowd(p: Plan, s: random.Random) -> None:
+    """Other themes, and small things that are seldom seen, several at once: more is learnt of them from one such form than from twenty others."""
+    for chance, theme in _CROWD:
+        if s.random() < chance:
+            theme(p, s)
+    c = p.camera
+    c.blur = s.uniform(1.9, 3.2) if s.random() < 0.08 else c.blur
+    c.faint, c.stain = s.random() < 0.05, s.random() < 0.05
+    if s.random() < 0.1:
+        c.fold, c.shifted = True, s.random() < 0.75
+    p.choices = False if s.random() < 0.1 else p.choices
 
 
 def _change(f: Field, s: random.Random) -> None:
@@ -295,3 +310,12 @@ _THEMES = dict(
         strict=True,
     )
 )
+_CROWD = (
+    (0.25, _undated),
+    (0.25, _altered),
+    (0.2, _hand),
+    (0.12, _unsigned),
+    (0.08, _several),
+    (0.06, _secret),
+)
+"""Chances of a second and third theme on a crowded form."""

@@ -82,22 +82,19 @@ def render(
     ids: Sequence[str],
     first: int = 0,
     told: Callable[[int, int], None] | None = None,
+    crowded: bool = False,
 ) -> list[Shard]:
     """Render forms `first` to `first + count` into shards, passing over shards that are there; returns them, pixels on disk."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = (*ids, *SEEN)
-    for start in range(first, first + count, SIZE):
-        file = folder / f"{split}-{start:07d}.npz"
+    names, kind, end = (*ids, *SEEN), "crowded" if crowded else split, first + count
+    files = [(start, folder / f"{kind}-{start:07d}.npz") for start in range(first, end, SIZE)]
+    for start, file in files:
+        last = min(start + SIZE, end)
         if not file.is_file():
-            _write(
-                file,
-                [make(seed, split) for seed in range(start, min(start + SIZE, first + count))],
-                ids,
-                names,
-            )
+            _write(file, [make(n, split, crowded=crowded) for n in range(start, last)], ids, names)
         if told is not None:
-            told(min(start + SIZE, first + count) - first, count)
-    return [read(folder / f"{split}-{start:07d}.npz") for start in range(first, first + count, SIZE)]
+            told(last - first, count)
+    return [read(file) for _, file in files]
 
 
 def _write(file: Path, forms: Sequence[Form], ids: Sequence[str], names: Sequence[str]) -> None:

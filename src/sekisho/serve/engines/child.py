@@ -13,6 +13,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
@@ -34,6 +36,13 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
+
+
+def keep_to(cores: Sequence[int]) -> None:
+    """Run on these cores alone, with every thread that is started from now on; an empty list leaves things as they are."""
+    if cores and sys.platform == "linux":
+        with suppress(OSError):  # a core that went away meanwhile
+            os.sched_setaffinity(0, cores)
 
 
 def private_stdout() -> int:
@@ -118,6 +127,7 @@ def main() -> None:
     launch = json.loads(sys.stdin.buffer.readline())
     die_with_parent(launch["parent"])
     out = private_stdout()
+    keep_to(launch["cores"])
     threading.Thread(target=_leave_at_end_of_input, daemon=True).start()
     try:
         import xllamacpp

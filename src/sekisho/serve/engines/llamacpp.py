@@ -48,7 +48,7 @@ class LlamaCppEngine:
         name: the name clients use.
         model_digest: digest of the file; computed at the start when None.
         slots: texts written at once; the child gets `KEPT` more, so that a decision never waits for a whole text.
-        context, threads, device, flash_attention, kv_type: as in `Launch`.
+        context, threads, device, flash_attention, kv_type, cores: as in `Launch`.
         load_seconds, restarts: as in `Supervisor`.
     """
 
@@ -64,6 +64,7 @@ class LlamaCppEngine:
         device: Literal["cpu", "cuda"] = "cpu",
         flash_attention: bool = False,
         kv_type: KvType = "F32",
+        cores: tuple[int, ...] = (),
         load_seconds: float = 300.0,
         restarts: int = 5,
     ) -> None:
@@ -78,6 +79,7 @@ class LlamaCppEngine:
             device=device,
             flash_attention=flash_attention,
             kv_type=kv_type,
+            cores=cores,
         )
         self._supervisor = Supervisor(self._launch, load_seconds=load_seconds, restarts=restarts)
         self._writers = asyncio.Semaphore(slots)

@@ -40,6 +40,7 @@ class Launch:
         flash_attention: faster on a GPU; off gives the numbers nearest to transformers.
         kv_type: number type of the key-value cache; F32 is the most faithful.
         http_threads: connections served at once; with few, keep-alive clients stall each other.
+        cores: the child keeps to these; empty for all that this process may use.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Launch:
     flash_attention: bool = False
     kv_type: KvType = "F32"
     http_threads: int = 64
+    cores: tuple[int, ...] = ()
 
 
 class CrashError(EngineError):
