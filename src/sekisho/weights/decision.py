@@ -11,13 +11,14 @@ from typing import Annotated
 from pydantic import Field
 
 from ..core.disk import write_whole
-from ..core.prompt import DECISION_TEMPLATE, DIALECTS, LETTERS, in_dialect
+from ..core.prompt import DECISION_TEMPLATE, DIALECTS, LETTERS, USER, in_dialect
 from ..core.question import MAX_LEVELS, Frozen, QuestionType
 
 _TOKEN = re.compile(r"<\|[^|]+\|>")
 SYSTEMONE_TYPE = "openjev"
 """llama.cpp's name for a decision model that answers with the logits of option letters."""
 
+_IMAGES = "{% for image in images %}{{ image }}{% endfor %}"
 _LETTERS = '{% set letters = "' + LETTERS + '" %}'
 # transformers gives one `question` with keys and descriptions in two lists; the house template wants pairs.
 _OPTIONS = (
@@ -49,13 +50,14 @@ def dialect_of(model_dir: Path) -> Mapping[str, str]:
     return next(fits, DIALECTS["Phi-3"])
 
 
-def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"]) -> str:
-    """The `systemone` template of a GGUF: `DECISION_TEMPLATE` with its letters, in a family's words.
+def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"], seeing: bool = False) -> str:
+    """The `systemone` template of a GGUF: `DECISION_TEMPLATE` with its letters, in a family's words; images before the state where the model is `seeing`.
 
     llama.cpp gives it `state`, `instructions` and `options[{key, description}]`, and reads option i as A–Z, a–z by
     itself; more than 52 options it refuses.
     """
-    return _LETTERS + in_dialect(DECISION_TEMPLATE, words)
+    template = DECISION_TEMPLATE.replace(USER, USER + _IMAGES, 1) if seeing else DECISION_TEMPLATE
+    return _LETTERS + in_dialect(template, words)
 
 
 def transformers_template(words: Mapping[str, str] = DIALECTS["Phi-3"]) -> str:

@@ -17,6 +17,7 @@ from ..core.errors import BakeError
 from ..core.question import Frozen
 from .decision import SYSTEMONE_TYPE, DecisionMeta, dialect_of, systemone_template
 from .hf import (
+    SEEING,
     Array,
     arch_of,
     chat_template,
@@ -28,6 +29,7 @@ from .hf import (
     vocabulary,
 )
 from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, type_of
+from .unsplit import UNSPLIT, readable
 from .vocabularies import byte_types, merges, scores, vocabulary_kind
 
 _ROUNDED = (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16)
@@ -51,8 +53,10 @@ class ReadBack(Frozen):
     decision: bool
 
 
-def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta | None = None) -> Path:
-    """Write the model of a Hugging Face folder as one GGUF file.
+def export_gguf(
+    model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta | None = None, template: str | None = None
+) -> Path:
+    """Write the model of a Hugging Face folder as one GGUF file; of a vision-language model the language part, see `mmproj`.
 
     Matrices are stored as `kind` (the K kinds as the mixture of `quantise.type_of`), vectors always as float32. Tied embeddings are stored once.
 
@@ -60,6 +64,7 @@ def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta |
         model_dir: config.json, safetensors, tokenizer.json (byte-level BPE) and a chat template.
         out: the file; an older one under that name is replaced when the new one is whole.
         decision: makes the file answer `/v1/systemone` in a stock llama.cpp; None leaves it a plain chat model.
+        template: chat template; the folder's own when None.
 
     Raises:
         InputError: naming an architecture, rope scaling or tokenizer that is not spoken here.
@@ -73,10 +78,10 @@ def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta |
     try:
         _add_architecture(writer, config, out.stem, kind)
         _add_tokenizer(writer, model_dir, config)
-        _add_templates(writer, model_dir, arch_of(config), decision)
+        _add_templates(writer, model_dir, config, decision, template)
         for name, tensor in gguf_tensors(model_dir, config):
-            _add_tensor(writer, name, tensor, _type_in(kind, name, tensor, config))
-        _write(writer, beside, out)
+            add_tensor(writer, name, tensor, _type_in(kind, name, tensor, config))
+        write_whole_gguf(writer, beside, out)
     finally:
         writer.close()
         beside.unlink(missing_ok=True)
@@ -89,7 +94,8 @@ def _type_in(kind: Kind, name: str, array: Array, config: Mapping[str, Any]) -> 
     )
 
 
-def _add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Any) -> None:
+def add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Any) -> None:
+    """Add one weight in a type of GGUF. Raises BakeError, naming it, when it is not finite in that type."""
     try:
         stored = quantise(array, kind)
     except BakeError as e:
@@ -114,6 +120,8 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
     writer.add_vocab_size(config["vocab_size"])
     writer.add_rope_dimension_count(int(rope.get("partial_rotary_factor", 1.0) * head_dim))
     writer.add_rope_freq_base(rope["rope_theta"])
+    if config["model_type"] in SEEING:  # pairs of a head that turn with time, height, width; llama.cpp knows a fourth kind
+        writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
     if head_dim * heads != config["hidden_size"]:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
@@ -129,6 +137,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str
     stored = read_json(model_dir / "tokenizer.json")
     kind = vocabulary_kind(stored, model_dir)
     tokens, types = vocabulary(stored, config["vocab_size"])
+    pairs = merges(stored)
+    if kind.pre == UNSPLIT:
+        tokens, types, pairs = readable(tokens, types, pairs)
     writer.add_tokenizer_model(kind.model)
     writer.add_tokenizer_pre(kind.pre)
     writer.add_token_list(tokens)
@@ -138,7 +149,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str
         writer.add_add_space_prefix(True)
     else:
         writer.add_token_types(types)
-        writer.add_token_merges(merges(stored))
+        writer.add_token_merges(pairs)
     adders: dict[str, Callable[[int], None]] = {
         "bos_token_id": writer.add_bos_token_id,
         "eos_token_id": writer.add_eos_token_id,
@@ -154,18 +165,24 @@ def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str
 
 
 def _add_templates(
-    writer: gguf.GGUFWriter, model_dir: Path, arch: str, decision: DecisionMeta | None
+    writer: gguf.GGUFWriter,
+    model_dir: Path,
+    config: Mapping[str, Any],
+    decision: DecisionMeta | None,
+    template: str | None,
 ) -> None:
-    templates = [{"name": "default", "template": chat_template(model_dir)}]
+    templates = [{"name": "default", "template": template or chat_template(model_dir)}]
     if decision is not None:
-        templates.append({"name": "systemone", "template": systemone_template(dialect_of(model_dir))})
+        arch, seeing = arch_of(config), config["model_type"] in SEEING
+        templates.append({"name": "systemone", "template": systemone_template(dialect_of(model_dir), seeing)})
         writer.add_string(f"{arch}.decision.type", SYSTEMONE_TYPE)
         for question_type, temperature in decision.temperature.items():
             writer.add_float32(f"{arch}.decision.temperature.{question_type}", temperature)
     writer.add_chat_template(templates)
 
 
-def _write(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
+def write_whole_gguf(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
+    """Write everything a writer holds to `beside`, and put it in the place of `out` when it is on disk."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -223,7 +240,7 @@ def _squares(array: Array) -> float:
 def _as_it_should_be(stored: Any, want: Array, difference: Array) -> bool:
     kind = stored.tensor_type
     if kind not in LARGEST_ERROR or kind in _ROUNDED:
-        return bool((difference <= _rounding(want, kind)).all())
+        return bool((difference <= rounding(want, kind)).all())
     near = _squares(difference) <= LARGEST_ERROR[kind] ** 2 * _squares(want)
     return near and bool(
         np.array_equal(np.asarray(stored.data).reshape(-1), quantise(want, kind).reshape(-1))
@@ -252,12 +269,14 @@ def _needed_keys(reader: gguf.GGUFReader, arch: str) -> list[str]:
         else False
     )
     keys.append("tokenizer.ggml.scores" if spm else "tokenizer.ggml.merges")
+    if arch == "qwen2vl":
+        keys.append("qwen2vl.rope.dimension_sections")
     if arch == "phi3":
         keys += ["phi3.attention.sliding_window", "phi3.rope.scaling.original_context_length"]
     return [*keys, "tokenizer.chat_template.systemone"] if _is_decision(reader, arch) else keys
 
 
-def _rounding(want: Array, kind: gguf.GGMLQuantizationType) -> Array:
+def rounding(want: Array, kind: gguf.GGMLQuantizationType) -> Array:
     """Largest rounding error of each element: half a unit in the last place, or half a step of a Q8_0 block."""
     size = np.abs(want)
     if kind == gguf.GGMLQuantizationType.F16:
