@@ -11,14 +11,13 @@ from typing import Annotated
 from pydantic import Field
 
 from ..core.disk import write_whole
-from ..core.prompt import DECISION_TEMPLATE, DIALECTS, LETTERS, USER, in_dialect
+from ..core.prompt import DECISION_TEMPLATE, DIALECTS, IMAGES, LETTERS, USER, in_dialect
 from ..core.question import MAX_LEVELS, Frozen, QuestionType
 
 _TOKEN = re.compile(r"<\|[^|]+\|>")
 SYSTEMONE_TYPE = "openjev"
 """llama.cpp's name for a decision model that answers with the logits of option letters."""
 
-_IMAGES = "{% for image in images %}{{ image }}{% endfor %}"
 _LETTERS = '{% set letters = "' + LETTERS + '" %}'
 # transformers gives one `question` with keys and descriptions in two lists; the house template wants pairs.
 _OPTIONS = (
@@ -34,9 +33,13 @@ class DecisionMeta(Frozen):
 
     Attributes:
         temperature: by question type, what the label logits are divided by before the softmax; 1 where not named.
+        words: tokens by which the model itself says yes and no, when it was taught others than letters.
+        template: decision prompt; that of the house when None.
     """
 
     temperature: Mapping[QuestionType, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    words: tuple[str, str] | None = None
+    template: str | None = None
 
 
 def dialect_of(model_dir: Path) -> Mapping[str, str]:
@@ -56,7 +59,7 @@ def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"], seeing: boo
     llama.cpp gives it `state`, `instructions` and `options[{key, description}]`, and reads option i as A–Z, a–z by
     itself; more than 52 options it refuses.
     """
-    template = DECISION_TEMPLATE.replace(USER, USER + _IMAGES, 1) if seeing else DECISION_TEMPLATE
+    template = DECISION_TEMPLATE.replace(USER, USER + IMAGES, 1) if seeing else DECISION_TEMPLATE
     return _LETTERS + in_dialect(template, words)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import gguf
 import numpy as np
 
 from ..core.canonical import new_id
-from ..core.errors import BakeError
+from ..core.errors import BakeError, InputError
+from ..core.prompt import LETTERS
 from ..core.question import Frozen
 from .decision import SYSTEMONE_TYPE, DecisionMeta, dialect_of, systemone_template
 from .hf import (
@@ -79,7 +80,7 @@ def export_gguf(
         _add_architecture(writer, config, out.stem, kind)
         _add_tokenizer(writer, model_dir, config)
         _add_templates(writer, model_dir, config, decision, template)
-        for name, tensor in gguf_tensors(model_dir, config):
+        for name, tensor in _tensors(model_dir, config, decision):
             add_tensor(writer, name, tensor, _type_in(kind, name, tensor, config))
         write_whole_gguf(writer, beside, out)
     finally:
@@ -174,7 +175,8 @@ def _add_templates(
     templates = [{"name": "default", "template": template or chat_template(model_dir)}]
     if decision is not None:
         arch, seeing = arch_of(config), config["model_type"] in SEEING
-        templates.append({"name": "systemone", "template": systemone_template(dialect_of(model_dir), seeing)})
+        asked = decision.template or systemone_template(dialect_of(model_dir), seeing)
+        templates.append({"name": "systemone", "template": asked})
         writer.add_string(f"{arch}.decision.type", SYSTEMONE_TYPE)
         for question_type, temperature in decision.temperature.items():
             writer.add_float32(f"{arch}.decision.temperature.{question_type}", temperature)
@@ -192,11 +194,42 @@ def write_whole_gguf(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
     beside.replace(out)
 
 
-def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
+def _tensors(
+    model_dir: Path, config: Mapping[str, Any], decision: DecisionMeta | None
+) -> Iterator[tuple[str, Array]]:
+    """The weights of a file. Where a model has words of its own for yes and no, its head is kept apart, and A and B say what they say."""
+    weights = gguf_tensors(model_dir, config)
+    if decision is None or decision.words is None:
+        yield from weights
+        return
+    own, head = _ids(model_dir, decision.words), "token_embd" if config.get("tie_word_embeddings") else "output"
+    for name, tensor in weights:
+        lettered = name == f"{head}.weight"
+        if not lettered or head == "token_embd":
+            yield name, tensor
+        if lettered:
+            said = tensor.copy()
+            said[_ids(model_dir, LETTERS[:2])] = tensor[own]
+            yield "output.weight", said
+
+
+def _ids(model_dir: Path, tokens: Sequence[str]) -> list[int]:
+    stored = read_json(model_dir / "tokenizer.json")
+    ids = stored["model"]["vocab"] | {t["content"]: t["id"] for t in stored["added_tokens"]}
+    missing = [t for t in tokens if t not in ids]
+    if missing:
+        raise InputError(f"The tokenizer of {model_dir} has no token {', '.join(missing)}.")
+    return [ids[t] for t in tokens]
+
+
+def verify_gguf(path: Path, model_dir: Path, decision: DecisionMeta | None = None) -> ReadBack:
     """Read a GGUF file back and compare it with the folder it was written from.
 
     Vectors must be bit-equal, matrices as near as rounding to their type allows (float32: bit-equal). Types of llama.cpp's quantiser must hold what it makes
     of the folder's weights, bit by bit, and lie as near to them as such a type can.
+
+    Args:
+        decision: what the file was written with; only its `words` change weights.
 
     Returns:
         What was compared.
@@ -209,7 +242,7 @@ def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
     problems = [f"no {key}" for key in _needed_keys(reader, arch_of(config)) if reader.get_field(key) is None]
     stored = {t.name: t for t in reader.tensors}
     expected, largest, off, size = 0, 0.0, 0.0, 0.0
-    for name, want in gguf_tensors(model_dir, config):
+    for name, want in _tensors(model_dir, config, decision):
         expected += 1
         if name not in stored or tuple(reversed(stored[name].shape.tolist())) != want.shape:
             problems.append(f"tensor {name} is missing or has another shape")
