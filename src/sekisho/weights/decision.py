@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from ..core.disk import write_whole
+from ..core.errors import InputError
 from ..core.prompt import DECISION_TEMPLATE, DIALECTS, IMAGES, LETTERS, USER, in_dialect
 from ..core.question import MAX_LEVELS, Frozen, QuestionType
+from .hf import Array, read_json
 
 _TOKEN = re.compile(r"<\|[^|]+\|>")
 SYSTEMONE_TYPE = "openjev"
@@ -66,6 +68,41 @@ def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"], seeing: boo
 def transformers_template(words: Mapping[str, str] = DIALECTS["Phi-3"]) -> str:
     """The `decision_template.jinja` of a model folder: the same prompt from transformers' `state` and `question`."""
     return _LETTERS + _OPTIONS + in_dialect(DECISION_TEMPLATE, words)
+
+
+def lettered(
+    weights: Iterable[tuple[str, Array]], model_dir: Path, tied: bool, words: Sequence[str]
+) -> Iterator[tuple[str, Array]]:
+    """The weights of a file whose model says yes and no in words of its own: its head is kept apart, and in it A and B say what those words say.
+
+    llama.cpp asks in letters alone. The logits of A and B are then those of the words, to the bit.
+
+    Args:
+        weights: as (GGUF name, float32 array).
+        tied: whether the embeddings are the head too.
+        words: tokens that say yes and no.
+
+    Raises:
+        InputError: when the tokenizer lacks one of them.
+    """
+    head = "token_embd.weight" if tied else "output.weight"
+    for name, tensor in weights:
+        if name != head or tied:
+            yield name, tensor
+        if name == head:
+            said = tensor.copy()
+            said[_ids(model_dir, LETTERS[: len(words)])] = tensor[_ids(model_dir, words)]
+            yield "output.weight", said
+
+
+def _ids(model_dir: Path, tokens: Sequence[str]) -> list[int]:
+    stored = read_json(model_dir / "tokenizer.json")
+    ids = stored["model"]["vocab"] | {t["content"]: t["id"] for t in stored["added_tokens"]}
+    if missing := [t for t in tokens if t not in ids]:
+        raise InputError(
+            f"The tokenizer of {model_dir} has no token {', '.join(missing)}.", "Name words that it has."
+        )
+    return [ids[t] for t in tokens]
 
 
 def write_decision_files(model_dir: Path, meta: DecisionMeta) -> None:

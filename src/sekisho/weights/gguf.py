@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ import gguf
 import numpy as np
 
 from ..core.canonical import new_id
-from ..core.errors import BakeError, InputError
-from ..core.prompt import LETTERS
+from ..core.errors import BakeError
 from ..core.question import Frozen
-from .decision import SYSTEMONE_TYPE, DecisionMeta, dialect_of, systemone_template
+from .decision import SYSTEMONE_TYPE, DecisionMeta, dialect_of, lettered, systemone_template
 from .hf import (
     SEEING,
     Array,
@@ -121,7 +120,9 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
     writer.add_vocab_size(config["vocab_size"])
     writer.add_rope_dimension_count(int(rope.get("partial_rotary_factor", 1.0) * head_dim))
     writer.add_rope_freq_base(rope["rope_theta"])
-    if config["model_type"] in SEEING:  # pairs of a head that turn with time, height, width; llama.cpp knows a fourth kind
+    if (
+        config["model_type"] in SEEING
+    ):  # pairs of a head that turn with time, height, width; llama.cpp knows a fourth kind
         writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
     if head_dim * heads != config["hidden_size"]:
         writer.add_key_length(head_dim)
@@ -197,29 +198,10 @@ def write_whole_gguf(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
 def _tensors(
     model_dir: Path, config: Mapping[str, Any], decision: DecisionMeta | None
 ) -> Iterator[tuple[str, Array]]:
-    """The weights of a file. Where a model has words of its own for yes and no, its head is kept apart, and A and B say what they say."""
     weights = gguf_tensors(model_dir, config)
     if decision is None or decision.words is None:
-        yield from weights
-        return
-    own, head = _ids(model_dir, decision.words), "token_embd" if config.get("tie_word_embeddings") else "output"
-    for name, tensor in weights:
-        lettered = name == f"{head}.weight"
-        if not lettered or head == "token_embd":
-            yield name, tensor
-        if lettered:
-            said = tensor.copy()
-            said[_ids(model_dir, LETTERS[:2])] = tensor[own]
-            yield "output.weight", said
-
-
-def _ids(model_dir: Path, tokens: Sequence[str]) -> list[int]:
-    stored = read_json(model_dir / "tokenizer.json")
-    ids = stored["model"]["vocab"] | {t["content"]: t["id"] for t in stored["added_tokens"]}
-    missing = [t for t in tokens if t not in ids]
-    if missing:
-        raise InputError(f"The tokenizer of {model_dir} has no token {', '.join(missing)}.")
-    return [ids[t] for t in tokens]
+        return weights
+    return lettered(weights, model_dir, bool(config.get("tie_word_embeddings")), decision.words)
 
 
 def verify_gguf(path: Path, model_dir: Path, decision: DecisionMeta | None = None) -> ReadBack:
@@ -296,11 +278,8 @@ def _needed_keys(reader: gguf.GGUFReader, arch: str) -> list[str]:
     )
     keys = ["general.name", *(f"{arch}.{k}" for k in shape), *(f"tokenizer.{k}" for k in tokenizer)]
     keys += ["tokenizer.ggml.eos_token_id", "tokenizer.chat_template"]
-    spm = (
-        str(reader.get_field("tokenizer.ggml.model").contents()) == "llama"
-        if reader.get_field("tokenizer.ggml.model")
-        else False
-    )
+    model = reader.get_field("tokenizer.ggml.model")
+    spm = model is not None and str(model.contents()) == "llama"
     keys.append("tokenizer.ggml.scores" if spm else "tokenizer.ggml.merges")
     if arch == "qwen2vl":
         keys.append("qwen2vl.rope.dimension_sections")

@@ -70,6 +70,11 @@ def _language(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, **text, **own}
 
 
+def sees(model_dir: Path) -> bool:
+    """Whether a folder's model has a vision part. Raises as `read_config`."""
+    return read_config(model_dir)["model_type"] in SEEING
+
+
 def arch_of(config: Mapping[str, Any]) -> str:
     """llama.cpp's name of the architecture."""
     return str(gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config["model_type"]]])
@@ -81,7 +86,13 @@ def head_dim_of(config: Mapping[str, Any]) -> int:
 
 
 def gguf_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
-    """Yield every weight as (GGUF name, float32 array), in the folder's order, with Llama's q and k rows permuted.
+    """Yield every weight as (GGUF name, float32 array); see `named_tensors`."""
+    for _, name, array in named_tensors(model_dir, config):
+        yield name, array
+
+
+def named_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, str, Array]]:
+    """Yield every weight as (name in transformers' language model, GGUF name, float32 array), in the folder's order, with Llama's q and k rows permuted.
 
     Raises:
         ShelfError: when there are no safetensors.
@@ -97,7 +108,7 @@ def gguf_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[s
         mapped = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if mapped is None:
             raise InputError(f"{model_dir} has a tensor {name} that GGUF has no place for.", "Bake it first.")
-        yield mapped, _permuted(name, tensor.float().numpy(), config)
+        yield name, mapped, _permuted(name, tensor.float().numpy(), config)
 
 
 def vision_name(stored: str) -> str | None:

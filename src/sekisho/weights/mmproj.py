@@ -101,14 +101,23 @@ def vision_config(model_dir: Path) -> dict[str, Any]:
     for key, wanted in _ONLY.items():
         if vision[key] != wanted:
             raise InputError(f"A vision part with {key} {vision[key]!r} is not exported.", f"Use {wanted!r}.")
-    if vision["temporal_patch_size"] not in (1, 2):
-        raise InputError(f"A vision part that reads {vision['temporal_patch_size']} images at once is not exported.")
+    times = vision["temporal_patch_size"]
+    if times not in (1, 2):
+        raise InputError(f"A vision part that reads {times} images at once is not exported.")
     if vision["hidden_size"] != config["hidden_size"]:
-        raise InputError(f"The vision part gives {vision['hidden_size']} numbers a token, not {config['hidden_size']}.")
+        raise InputError(
+            f"The vision part gives {vision['hidden_size']} numbers a token, not {config['hidden_size']}."
+        )
     return vision
 
 
-_DEFAULTS = {"in_channels": 3, "spatial_merge_size": 2, "temporal_patch_size": 2, "hidden_act": "quick_gelu", "mlp_ratio": 4}
+_DEFAULTS = {
+    "in_channels": 3,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "hidden_act": "quick_gelu",
+    "mlp_ratio": 4,
+}
 """What transformers takes where a folder is silent."""
 _ONLY = {"in_channels": 3, "spatial_merge_size": 2, "hidden_act": "quick_gelu", "rope_theta": 10000.0}
 
@@ -139,7 +148,8 @@ def vision_tensors(model_dir: Path, vision: Mapping[str, Any]) -> Iterator[tuple
     Raises:
         InputError: naming a weight llama.cpp has no place for.
     """
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, vision["depth"])
+    # Layers of the merger are numbered by the same count as blocks, up to 2.
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.MMPROJ, max(vision["depth"], 3))
     for stored, tensor in stored_tensors(model_dir):
         name = vision_name(stored)
         if name is None:

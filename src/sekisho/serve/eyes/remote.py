@@ -47,7 +47,7 @@ class RemoteEye:
     def __init__(self, url: str, model: str | None = None, key: str | None = None) -> None:
         self._link, self._url, self._model = Link(url, key), url, model
         self._finding = asyncio.Lock()
-        self._way: Form | None | str = _UNKNOWN
+        self._way: Form | str | None = _UNKNOWN
 
     @property
     def info(self) -> EngineInfo:
