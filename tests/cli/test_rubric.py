@@ -123,7 +123,17 @@ def test_a_run_with_nothing_to_look_at_or_nobody_to_look(cli, tmp_path):
 def test_the_eye_is_exported_and_a_bare_llama_cpp_sees_with_it(cli, tmp_path):
     files = cli("rubric", "export", str(tmp_path / "eye"), "--type", "f32", "--json").document
     (tmp_path / "a.png").write_bytes(picture_file(1))
-    run = ("rubric", "run", "--pack", "intake", str(tmp_path / "a.png"), "--json", "--eye", "remote", "--eye-url")
+    run = (
+        "rubric",
+        "run",
+        "--pack",
+        "intake",
+        str(tmp_path / "a.png"),
+        "--json",
+        "--eye",
+        "remote",
+        "--eye-url",
+    )
     with llama_process(Path(files["language"]), 4096, vision=Path(files["vision"])) as (url, process):
         ended = cli(*run, url)
         process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from functools import partial
 
 import gguf
 import numpy as np
@@ -12,7 +13,13 @@ import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
-from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from transformers import (
+    AutoModelForImageTextToText,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+)
 
 from sekisho.core.errors import BakeError, InputError, ShelfError
 from sekisho.data.pixels import patches
@@ -90,30 +97,53 @@ def png(pixels):
     return out.getvalue()
 
 
-def expected(folder, tokenizer, pixels, question):
-    """transformers' log-odds of A over B after the house's decision prompt with the image in it."""
-    model = Qwen2VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    times = model.config.vision_config.temporal_patch_size
-    flat, (rows, columns) = patches(pixels)
+def windowed(tokenizer, folder):
+    """A folder of a small Qwen2.5-VL whose first block sees windows of the image and whose second sees all of it."""
+    plain = seeing(tokenizer, folder)
+    text = json.loads((plain / "config.json").read_text())["text_config"]
+    start, end, image = (tokenizer.token_to_id(t) for t in MARKS)
+    seen = {
+        "depth": 2,
+        "hidden_size": 64,
+        "out_hidden_size": 64,
+        "intermediate_size": 96,
+        "num_heads": 2,
+        "patch_size": 16,
+    }
+    config = Qwen2_5_VLConfig(
+        text_config=text | {"model_type": "qwen2_5_vl_text"},
+        vision_config=seen | {"fullatt_block_indexes": [1], "window_size": 112},
+        vision_start_token_id=start,
+        vision_end_token_id=end,
+        image_token_id=image,
+    )
+    trained_size(Qwen2_5_VLForConditionalGeneration(config), 3).save_pretrained(folder)
+    return folder
+
+
+def moments(pixels, times):
+    """The picture in flattened patches, as often as the model reads a moment's images."""
+    flat, grid = patches(pixels)
     colours = (flat * 0.25 + 0.75).reshape(len(flat), 3, 1, 256)
     mean, spread = (np.array(PIXELS[k], np.float32).reshape(1, 3, 1, 1) for k in ("image_mean", "image_std"))
-    moments = np.repeat((colours - mean) / spread, times, axis=2).reshape(len(flat), -1)
-    text = f"An image.\n{question}\nA true\nB false\n"
+    seen = np.repeat((colours - mean) / spread, times, axis=2).reshape(len(flat), -1)
+    return torch.from_numpy(seen.astype(np.float32)), torch.tensor([[1, *grid]])
+
+
+def expected(folder, tokenizer, pixels, question):
+    """transformers' log-odds of A over B after the house's decision prompt with the image in it."""
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    seen, grid = moments(pixels, model.config.vision_config.temporal_patch_size)
     image = tokenizer.token_to_id("<|image_pad|>")
     ids = [
         *tokenizer.encode("<|user|><|vision_start|>").ids,
-        *[image] * (rows * columns // 4),
-        *tokenizer.encode(f"<|vision_end|>{text}<|end|><|assistant|>").ids,
+        *[image] * (len(seen) // 4),
+        *tokenizer.encode(f"<|vision_end|>An image.\n{question}\nA true\nB false\n<|end|><|assistant|>").ids,
     ]
     row = torch.tensor([ids])
+    kinds = {"mm_token_type_ids": (row == image).int(), "attention_mask": torch.ones_like(row)}
     with torch.no_grad():
-        logits = model(
-            input_ids=row,
-            pixel_values=torch.from_numpy(moments.astype(np.float32)),
-            image_grid_thw=torch.tensor([[1, rows, columns]]),
-            mm_token_type_ids=(row == image).int(),
-            attention_mask=torch.ones_like(row),
-        ).logits[0, -1]
+        logits = model(input_ids=row, pixel_values=seen, image_grid_thw=grid, **kinds).logits[0, -1]
     return float(logits[tokenizer.token_to_id("A")] - logits[tokenizer.token_to_id("B")])
 
 
@@ -129,20 +159,18 @@ def looked(url, images, questions):
     return asyncio.run(work())
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_llama_cpp_sees_what_transformers_sees(seeing_tokenizer, tmp_path, times):
-    """One kernel beside a zero one, or two; tied embeddings and a head of its own; grouped queries."""
-    folder = seeing(seeing_tokenizer, tmp_path / "hf", times)
+@pytest.mark.parametrize("make", [partial(seeing, times=1), seeing, windowed], ids=["one", "two", "windowed"])
+def test_llama_cpp_sees_what_transformers_sees(seeing_tokenizer, tmp_path, make):
+    """One kernel beside a zero one, or two; tied embeddings and a head of its own; grouped queries; Qwen2.5-VL."""
+    folder = make(seeing_tokenizer, tmp_path / "hf")
     language = export_gguf(folder, tmp_path / "m.gguf", "f32", DecisionMeta())
     vision = export_mmproj(folder, tmp_path / "v.gguf", "f32")
     assert verify_gguf(language, folder).decision
-    assert verify_mmproj(vision, folder) == 2 + 16 * 2 + 2 + 4
+    assert verify_mmproj(vision, folder) >= 2 + 16 * 2 + 1 + 4
     pictures, questions = [picture(10), picture(200)], {"a": SENTENCES[1], "b": "Is it urgent?"}
     with llama_process(language, 1024, vision=vision) as (url, _):
         found = looked(url, map(png, pictures), questions)
-    wanted = [
-        {i: expected(folder, seeing_tokenizer, p, q) for i, q in questions.items()} for p in pictures
-    ]
+    wanted = [{i: expected(folder, seeing_tokenizer, p, q) for i, q in questions.items()} for p in pictures]
     for seen, odds in zip(found, wanted, strict=True):
         assert seen.log_odds == pytest.approx(odds, abs=TOLERANCE)
     assert all(abs(wanted[0][i] - wanted[1][i]) > 10 * TOLERANCE for i in questions)
@@ -195,6 +223,36 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(seeing_tokenizer, tmp
     with pytest.raises(InputError, match=match):
         export_mmproj(folder, tmp_path / "v.gguf")
     assert not list(tmp_path.glob("*.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda v: v.update(window_size=64), "window_size"),
+        (lambda v: v.update(fullatt_block_indexes=[]), "whole image"),
+        (lambda v: v.update(fullatt_block_indexes=[0]), "whole image"),
+    ],
+)
+def test_windows_of_another_kind_are_refused(seeing_tokenizer, tmp_path, change, match):
+    folder = windowed(seeing_tokenizer, tmp_path / "hf")
+    edit(folder / "config.json", lambda c: change(c["vision_config"]))
+    with pytest.raises(InputError, match=match):
+        export_mmproj(folder, tmp_path / "v.gguf")
+
+
+def test_folders_of_before_are_read_alike(seeing_tokenizer, tmp_path):
+    """Older folders have the language part's settings on top, and name the kind of rotation elsewhere."""
+    folder = seeing(seeing_tokenizer, tmp_path / "hf")
+    new = export_gguf(folder, tmp_path / "m.gguf", "f16").read_bytes()
+
+    def older(config):
+        text = config.pop("text_config")
+        rope = text.pop("rope_parameters")
+        config.update(text | {"model_type": "qwen2_vl", "rope_theta": rope["rope_theta"]})
+        config["rope_scaling"] = {"type": "mrope", "mrope_section": rope["mrope_section"]}
+
+    edit(folder / "config.json", older)
+    assert export_gguf(folder, tmp_path / "m.gguf", "f16").read_bytes() == new
 
 
 def test_a_model_without_eyes_or_without_word_on_pixels_is_refused(seeing_tokenizer, tmp_path):

@@ -28,7 +28,7 @@ from .hf import (
     rope_of,
     vocabulary,
 )
-from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, type_of
+from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, rounding, type_of
 from .unsplit import UNSPLIT, readable
 from .vocabularies import byte_types, merges, scores, vocabulary_kind
 
@@ -286,18 +286,3 @@ def _needed_keys(reader: gguf.GGUFReader, arch: str) -> list[str]:
     if arch == "phi3":
         keys += ["phi3.attention.sliding_window", "phi3.rope.scaling.original_context_length"]
     return [*keys, "tokenizer.chat_template.systemone"] if _is_decision(reader, arch) else keys
-
-
-def rounding(want: Array, kind: gguf.GGMLQuantizationType) -> Array:
-    """Largest rounding error of each element: half a unit in the last place, or half a step of a Q8_0 block."""
-    size = np.abs(want)
-    if kind == gguf.GGMLQuantizationType.F16:
-        return np.maximum(size * 2.0**-11, 2.0**-25)
-    if kind == gguf.GGMLQuantizationType.BF16:
-        return size * 2.0**-8
-    if kind == gguf.GGMLQuantizationType.Q8_0:
-        step = size.reshape(-1, 32).max(axis=1, keepdims=True) / 127
-        # The step itself is kept in float16, so up to 127 times its rounding comes on top.
-        bound = step / 2 + 127 * np.maximum(step * 2.0**-11, 2.0**-25)
-        return np.broadcast_to(bound * (1 + 1e-6), (len(step), 32)).reshape(want.shape)
-    return np.zeros_like(size)

@@ -24,11 +24,12 @@ _ARCHITECTURES = {
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
     "qwen2_vl": gguf.MODEL_ARCH.QWEN2VL,
+    "qwen2_5_vl": gguf.MODEL_ARCH.QWEN2VL,
 }
 """llama.cpp runs a Mistral as a Llama. Of a vision-language model this is the language part; `mmproj` has the rest."""
-SEEING = ("qwen2_vl",)
+SEEING = ("qwen2_vl", "qwen2_5_vl")
 """Families with a vision part."""
-_BIASED = ("qwen2", "qwen2_vl")
+_BIASED = ("qwen2", *SEEING)
 """Families whose queries, keys and values always have biases."""
 _FREE_HEADS = ("llama", "mistral", "qwen2", "qwen3")
 """Families whose heads need not make up the hidden size in llama.cpp."""
