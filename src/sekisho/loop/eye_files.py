@@ -15,8 +15,8 @@ from ..weights.mmproj import Pixels, VisionKind, export_mmproj, verify_mmproj
 from ..weights.quantise import FILE_TYPES, Kind
 
 _WORDS = ("yes", "no")
-_PIXELS = Pixels(mean=(MEAN,) * 3, spread=(SPREAD,) * 3, least=AREA, most=AREA)
-"""How eyes of the house want images. llama.cpp scales by a rule of its own, to about as many pixels."""
+_PIXELS = Pixels(mean=(MEAN,) * 3, spread=(SPREAD,) * 3, least=AREA // 2, most=AREA)
+"""How eyes of the house want images. llama.cpp scales by a rule of its own; between these bounds, where every picture of `data.pixels` lies, not at all."""
 
 
 class EyeFiles(Frozen):

@@ -10,6 +10,7 @@ import pytest
 
 from sekisho.core.errors import EngineError
 from sekisho.core.prompt import EYE_CHAT_TEMPLATE
+from sekisho.data.pixels import AREA
 from sekisho.loop.eye_files import export_eye
 from sekisho.serve.eyes.remote import RemoteEye
 from sekisho.serve.eyes.torch import TorchEye
@@ -36,11 +37,11 @@ def chatting(tmp_path_factory) -> Path:
     return export_gguf(EYE, tmp_path_factory.mktemp("chat") / "eye.gguf", "f32", template=EYE_CHAT_TEMPLATE)
 
 
-def looked(url, images, questions=QUESTIONS, between=lambda: None):
+def looked(url, images, questions=QUESTIONS, between=lambda: None, pixels=0):
     """What each look gave, or its error."""
 
     async def work():
-        eye, found = RemoteEye(url), []
+        eye, found = RemoteEye(url, pixels=pixels), []
         await eye.start()
         try:
             for image in images:
@@ -71,10 +72,10 @@ def furthest(some, others):
 
 
 def test_llama_cpp_gives_the_probabilities_of_the_torch_eye(files):
-    """All 60 criteria of two pictures, in System One. What is left is llama.cpp's table of GELU in half precision."""
-    images = [picture_file(seed) for seed in (0, 1)]
+    """All 60 criteria of four pictures of several sizes, in System One. What is left is llama.cpp's table of GELU in half precision."""
+    images = [picture_file(0), picture_file(1), picture_file(2, (620, 877)), picture_file(3, (90, 300))]
     with llama_process(Path(files.language), CONTEXT, vision=Path(files.vision)) as (url, _):
-        found = looked(url, images)
+        found = looked(url, images, pixels=AREA)
     # The llama.cpp that is pinned reads no epsilon for the norms of qwen2vl and takes 0; newer ones take the model's.
     exact = min(furthest(found, torch_eye(images)), furthest(found, torch_eye(images, 0.0)))
     assert exact < 0.02

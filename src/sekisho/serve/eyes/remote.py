@@ -18,7 +18,7 @@ from ...core.sight import Seen
 from ..deadline import deadline_in
 from ..engines.link import AbsentError, Link
 from .schema import answer_schema, read_answers
-from .sight import FORMS, Form, data_url, probes, require_longer, saw
+from .sight import FORMS, Form, data_url, probes, require_longer, saw, sized
 
 GROUP = 15
 """Criteria of one request: short answers are cut off less often."""
@@ -42,11 +42,12 @@ class RemoteEye:
         url: its root, without `/v1`.
         model: its name there; None takes the only one it lists.
         key: bearer token.
+        pixels: most pixels of an image sent there; 0 sends images as they are. Servers scale by rules of their own, and a small eye answers by those it learnt with.
     """
 
-    def __init__(self, url: str, model: str | None = None, key: str | None = None) -> None:
+    def __init__(self, url: str, model: str | None = None, key: str | None = None, pixels: int = 0) -> None:
         self._link, self._url, self._model = Link(url, key), url, model
-        self._finding = asyncio.Lock()
+        self._pixels, self._finding = pixels, asyncio.Lock()
         self._way: Form | str | None = _UNKNOWN
 
     @property
@@ -86,9 +87,10 @@ class RemoteEye:
         async with self._finding:
             if self._way == _UNKNOWN:
                 self._way = await self._found(deadline)
+        sent = await asyncio.to_thread(sized, image, self._pixels) if self._pixels else image
         if callable(self._way):
-            return await self._decided(self._way, image, questions, deadline)
-        return await self._constrained(image, questions, deadline)
+            return await self._decided(self._way, sent, questions, deadline)
+        return await self._constrained(sent, questions, deadline)
 
     async def _found(self, deadline: float) -> Form | None:
         """The form of System One in which the server looks at images; None when in none, but in chat.

@@ -33,6 +33,15 @@ def data_url(image: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(image).decode("ascii")
 
 
+def sized(image: bytes, pixels: int) -> bytes:
+    """An image scaled as the eyes of the house want it (PNG), to at most so many pixels."""
+    from PIL import Image
+
+    from ...data.pixels import scaled
+
+    return _png(Image.fromarray(scaled(Image.open(io.BytesIO(image)), pixels)))
+
+
 def _as_asset(image: bytes) -> dict[str, Any]:
     asset = {"format": "png", "data_base64": base64.b64encode(image).decode("ascii")}
     return {"state": "<image:0>", "assets": {"<image:0>": asset}}
@@ -48,14 +57,18 @@ FORMS: tuple[Form, ...] = (_as_asset, _as_image)
 def probes() -> tuple[bytes, bytes, Mapping[str, str]]:
     """A black picture and a drawn one (PNG), and questions they are told apart by."""
     drawn = bytes((x ^ y) & 255 for y in range(_SIDE) for x in range(_SIDE))
-    return _png(bytes(_SIDE * _SIDE)), _png(drawn), _ASKED
+    return _grey(bytes(_SIDE * _SIDE)), _grey(drawn), _ASKED
 
 
-def _png(grey: bytes) -> bytes:
+def _grey(values: bytes) -> bytes:
     from PIL import Image
 
+    return _png(Image.frombytes("L", (_SIDE, _SIDE), values).convert("RGB"))
+
+
+def _png(picture: Any) -> bytes:
     out = io.BytesIO()
-    Image.frombytes("L", (_SIDE, _SIDE), grey).convert("RGB").save(out, "PNG")
+    picture.save(out, "PNG")
     return out.getvalue()
 
 
