@@ -15,7 +15,7 @@ from ...core.canonical import digest_text
 from ...core.engine import EngineInfo
 from ...core.errors import EngineError, EngineTimeoutError
 from ...core.sight import Seen
-from ..deadline import deadline_in
+from ..deadline import by, deadline_in
 from ..engines.link import AbsentError, Link
 from .schema import answer_schema, read_answers
 from .sight import FORMS, Form, data_url, probes, require_longer, saw, sized
@@ -84,13 +84,18 @@ class RemoteEye:
             EngineTimeoutError: past the deadline.
         """
         deadline = deadline_in(timeout)
-        async with self._finding:
-            if self._way == _UNKNOWN:
-                self._way = await self._found(deadline)
+        if self._way == _UNKNOWN:
+            await by(deadline, self._settle(deadline))
         sent = await asyncio.to_thread(sized, image, self._pixels) if self._pixels else image
         if callable(self._way):
             return await self._decided(self._way, sent, questions, deadline)
         return await self._constrained(sent, questions, deadline)
+
+    async def _settle(self, deadline: float) -> None:
+        """Find out once how the server is asked, however many want to know."""
+        async with self._finding:
+            if self._way == _UNKNOWN:
+                self._way = await self._found(deadline)
 
     async def _found(self, deadline: float) -> Form | None:
         """The form of System One in which the server looks at images; None when in none, but in chat.
