@@ -46,7 +46,7 @@ def looked(url, images, questions=QUESTIONS, between=lambda: None, pixels=0):
         try:
             for image in images:
                 try:
-                    found.append(await eye.look(image, questions, 30.0))
+                    found.append(await eye.look(image, questions, 120.0))
                 except EngineError as e:
                     found.append(e)
                 between()
@@ -59,7 +59,7 @@ def looked(url, images, questions=QUESTIONS, between=lambda: None, pixels=0):
 
 def torch_eye(images, epsilon=None):
     """What the eye says in torch, perhaps with another epsilon in the norms of its language part."""
-    eye = TorchEye("nano_vl", EYE)
+    eye = TorchEye("nano_vl", EYE, threads=1)
     eye._load()
     for module in eye._model.model.language_model.modules():
         if epsilon is not None and hasattr(module, "variance_epsilon"):
