@@ -235,9 +235,8 @@ def make_sight(settings: Settings) -> Sight:
         if not settings.eye_url:
             raise SettingsError(["eye_url: the remote eye needs the root of a vision server of your own"])
         far = import_module("sekisho.serve.eyes.remote").RemoteEye
-        return Sight(far(settings.eye_url, settings.eye_remote_model, settings.eye_key))
-    named = Path(settings.eye_model)
-    folder = named if named.is_dir() else settings.share / "models" / settings.eye_model
+        return Sight(far(settings.eye_url, settings.eye_remote_model, settings.eye_key, settings.eye_pixels))
+    folder = settings.eye_folder()
     try:
         made = json.loads((folder / "made.json").read_bytes())
         scales = json.loads((folder / "calibration.json").read_bytes())["criteria"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serve.far import llama_process
 from small_eye import eye_folder, picture_file
 
 SHARE = Path(__file__).parents[2]
@@ -117,3 +118,37 @@ def test_a_run_with_nothing_to_look_at_or_nobody_to_look(cli, tmp_path):
     (tmp_path / "a.png").write_bytes(picture_file())
     assert cli("rubric", "run", "--pack", "intake", str(tmp_path), "--eye-model", str(tmp_path)).code == 2
     assert cli("rubric", "run", "--pack", "intake", str(tmp_path), "--eye", "remote").code == 2
+
+
+def test_the_eye_is_exported_and_a_bare_llama_cpp_sees_with_it(cli, tmp_path):
+    files = cli("rubric", "export", str(tmp_path / "eye"), "--type", "f32", "--json").document
+    (tmp_path / "a.png").write_bytes(picture_file(1))
+    run = (
+        "rubric",
+        "run",
+        "--pack",
+        "intake",
+        str(tmp_path / "a.png"),
+        "--json",
+        "--eye",
+        "remote",
+        "--eye-url",
+    )
+    with llama_process(Path(files["language"]), 4096, vision=Path(files["vision"])) as (url, process):
+        ended = cli(*run, url)
+        process.kill()
+        gone = cli(*run, url)
+    assert ended.code == 0
+    (seen,) = map(json.loads, ended.out.splitlines())
+    assert len(seen["found"]["checks"]) == 60
+    assert seen["found"]["judgement"].startswith("jdg_")
+    assert gone.code != 0
+    assert "found" not in gone.out
+
+
+def test_what_cannot_be_exported_is_said(cli, tmp_path):
+    nano = str(SHARE / "models" / "nano")
+    blind = cli("rubric", "export", str(tmp_path), "--eye-model", nano)
+    assert blind.code == 2
+    assert "sees nothing" in blind.err
+    assert cli("rubric", "export", str(tmp_path), "--type", "q3").code == 2

@@ -55,6 +55,7 @@ GOOD = {
     "eye_model": "other",
     "eye_url": "http://127.0.0.1:1",
     "eye_remote_model": "a",
+    "eye_pixels": "110592",
     "eye_key": "k",
     "eye_seconds": "9",
     "keep_images": "on",

@@ -18,7 +18,7 @@ import sys, threading, xllamacpp
 p = xllamacpp.CommonParams()
 p.model.path, p.n_ctx, p.n_parallel = sys.argv[1], int(sys.argv[2]) * 2, 2
 p.n_threads_http, p.cpuparams.n_threads, p.n_gpu_layers = 16, 1, 0
-p.chat_template = sys.argv[3]
+p.chat_template, p.mmproj.path = sys.argv[3], sys.argv[4]
 p.hostnames, p.port, p.verbosity, p.ui = ["127.0.0.1"], 0, 1, False
 p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
 p.cache_type_k = p.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
@@ -43,10 +43,20 @@ def _running(command: list[str], **env: str) -> Iterator[subprocess.Popen]:
 @contextlib.contextmanager
 def llama_server(gguf: Path, context: int, template: str = "") -> Iterator[str]:
     """llama.cpp's own HTTP server over a file, with a chat template in place of the file's own; yields its address."""
-    with _running([sys.executable, "-c", _LLAMA, str(gguf), str(context), template]) as process:
+    with llama_process(gguf, context, template) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def llama_process(
+    gguf: Path, context: int, template: str = "", vision: Path | None = None
+) -> Iterator[tuple[str, subprocess.Popen]]:
+    """The same with the file of a vision part; yields its address, and the process, which may be killed."""
+    arguments = [str(gguf), str(context), template, str(vision or "")]
+    with _running([sys.executable, "-c", _LLAMA, *arguments]) as process:
         for line in process.stdout:
             if line.startswith("AT "):
-                yield line.split()[1]
+                yield line.split()[1], process
                 return
     raise AssertionError("llama.cpp did not start")
 

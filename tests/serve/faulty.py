@@ -56,7 +56,7 @@ class Faulty:
 
     def __init__(self, seed: int, share: float = 0.6, stall: float = 5.0) -> None:
         self._draw, self._share, self._stall = random.Random(seed), share, stall
-        self.answered = 0
+        self.answered, self.sees = 0, True
         self.faults: dict[str, int] = dict.fromkeys(FAULTS, 0)
 
     async def __call__(self, scope, receive, send) -> None:
@@ -89,9 +89,12 @@ class Faulty:
             return 404, {"error": "no such route"}
         if not body:  # the caller hung up; nobody reads this
             return 400, {"error": "no body"}
-        self.answered += 1
         asked = json.loads(body)
-        text = asked["messages"][0]["content"][1]["text"]
+        *shown, text = asked["messages"][0]["content"]
+        if asked["max_tokens"] == 1:  # it is only asked how long the prompt is
+            return 200, {"usage": {"prompt_tokens": 30 + self.sees * 100 * len(shown)}, "choices": []}
+        text = text["text"]
+        self.answered += 1
         questions = dict(ASKED.findall(text))
         fault = self._draw.choice(FAULTS) if self._draw.random() < self._share else None
         if fault:

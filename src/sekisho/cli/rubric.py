@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     command(group)(watch)
     command(group)(run)
     command(group)(train)
+    command(group)(export)
     app.add_typer(group, name="rubric", rich_help_panel="Judge and audit")
 
 
@@ -207,3 +208,18 @@ def train(
         "calibration error": f"{f.ece:.4f}",
     }
     call.result(result, {"folder": result.folder, "weights": result.weights, **told})
+
+
+def export(
+    call: Call,
+    out: Annotated[Path, typer.Argument(help="Folder the two files go to.", metavar="OUT")],
+    kind: Annotated[
+        str, typer.Option("--type", help="Number type: f32, f16, bf16, q8_0, q6_k, q5_k_m or q4_k_m.")
+    ] = "f16",
+) -> None:
+    """Write the eye (`eye_model`: the house's own, or a Qwen2-VL folder) as the two GGUF files a stock llama.cpp serves, and read them back."""
+    from ..loop import eye_files as loop
+
+    found = loop.export_eye(call.settings().eye_folder(), out, kind)  # type: ignore[arg-type]
+    serve = f"llama-server --model {found.language} --mmproj {found.vision}"
+    call.result(found, {**found.model_dump(), "serve with": serve})

@@ -34,6 +34,16 @@ CHAT_TEMPLATE = (
 )
 """Chat prompt, in the shape transformers, llama.cpp and Ollama read."""
 
+EYE_CHAT_TEMPLATE = (
+    "{% for m in messages %}{% if m.content is string %}{{ m.content }}"
+    "{% else %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endif %}{% endfor %}"
+)
+"""What an eye of the house reads: the image, then the question, and nothing else."""
+IMAGES = "{% for image in images %}{{ image }}{% endfor %}"
+"""Where llama.cpp puts the images of a decision; a template without it gets none of them."""
+EYE_DECISION_TEMPLATE = IMAGES + "{{ instructions }}"
+"""The same for a decision; an eye of the house reads no state."""
+
 DIALECTS: Mapping[str, Mapping[str, str]] = {
     "Phi-3": {token: token for token in SPECIAL},
     "ChatML": {

@@ -44,6 +44,11 @@ class Settings:
         far = [_place(self.values[name]) for name in ("remote_url", "remote_fallback_url", "eye_url")]
         return ",".join(x for x in (self.values["egress"], *far) if x)
 
+    def eye_folder(self) -> Path:
+        """The model folder `eye_model` names: a path, or a name under `share`/models."""
+        named = Path(self.values["eye_model"])
+        return named if named.is_dir() else self.values["share"] / "models" / self.values["eye_model"]
+
     def token_list(self, name: str = "tokens") -> tuple[str, ...]:
         """The bearer tokens of a setting, without blanks."""
         return tuple(t.strip() for t in (self.values[name] or "").split(",") if t.strip())

@@ -36,6 +36,12 @@ MODELS: tuple[Spec, ...] = (
         None,
         "Name of the vision model there; none takes the only one it lists.",
     ),
+    Spec(
+        "eye_pixels",
+        values.whole(0, 100_000_000),
+        0,
+        "Pixels of an image sent there at the most, 110592 for an eye of ours; larger and smaller ones are scaled. 0 sends them as they are.",
+    ),
     Spec("eye_key", values.optional, None, "Bearer token for that server.", secret=True),
     Spec(
         "eye_seconds", values.real(0.1, 3600), 30.0, "Seconds for one image, from its bytes to its answers."

@@ -11,7 +11,8 @@ from PIL import Image
 PATCH, MERGE = 16, 2
 AREA = 288 * 384
 """Most pixels of a picture after scaling."""
-_MEAN, _SPREAD = 0.75, 0.25
+MEAN, SPREAD = 0.75, 0.25
+"""Of every colour, from 0 to 1: what a model sees is `(value - MEAN) / SPREAD`."""
 
 
 def fitted(width: int, height: int, area: int = AREA) -> tuple[int, int]:
@@ -39,4 +40,4 @@ def patches(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[int, 
     rows, columns = pixels.shape[0] // PATCH, pixels.shape[1] // PATCH
     grid: NDArray[Any] = pixels.reshape(rows // MERGE, MERGE, PATCH, columns // MERGE, MERGE, PATCH, 3)
     flat = grid.transpose(0, 3, 1, 4, 6, 2, 5).reshape(rows * columns, 3 * PATCH * PATCH)
-    return (flat.astype(np.float32) / 255.0 - _MEAN) / _SPREAD, (rows, columns)
+    return (flat.astype(np.float32) / 255.0 - MEAN) / SPREAD, (rows, columns)

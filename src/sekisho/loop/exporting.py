@@ -11,6 +11,8 @@ from ..core.errors import ToolError
 from ..weights.decision import DecisionMeta, write_decision_files
 from ..weights.fidelity import check_fidelity, fidelity
 from ..weights.gguf import export_gguf, verify_gguf
+from ..weights.hf import sees
+from ..weights.mmproj import export_mmproj, verify_mmproj
 from ..weights.modelfile import modelfile
 from ..weights.quantise import Kind, quantiser
 
@@ -20,6 +22,7 @@ QUANTISED: tuple[Kind, ...] = ("q6_k", "q5_k_m", "q4_k_m")
 EVERY: tuple[Kind, ...] = KINDS + QUANTISED
 _READ = 8
 """Prompts over which a file's loss is measured."""
+VISION_FILE = "mmproj-f16.gguf"
 
 
 def export_all(
@@ -29,7 +32,7 @@ def export_all(
     temperature: float,
     wanted: Sequence[str] = EVERY,
 ) -> dict[str, Any]:
-    """Write and read back the wanted files of `folder`/model; the fitted temperature goes in.
+    """Write and read back the wanted files of `folder`/model, and the vision part where there is one; the fitted temperature goes in.
 
     Args:
         wanted: kinds of files; in the order of the largest first, whatever the order given.
@@ -49,15 +52,24 @@ def export_all(
     kinds, not_made = _possible(wanted)
     names = {kind: f"model-{kind}.gguf" for kind in kinds}
     files: dict[str, Any] = {}
+    seeing = sees(folder / "model")
     for kind, name in names.items():
         path = export_gguf(folder / "model", folder / name, kind, meta)
-        found = fidelity(path, plain, prompts[:_READ])
+        found = fidelity(path, plain, prompts[:_READ], folder / "model" if seeing else None)
         check_fidelity(kind, found)
         loss = {"mean_kl": found.mean_kl, "max_kl": found.max_kl, "positions": found.positions}
         files[name] = verify_gguf(path, folder / "model").model_dump() | loss
-    smallest = list(names.values())[-1]
-    write_whole(folder / "Modelfile", modelfile(folder / "model", smallest).encode())
+    vision = _vision(folder) if seeing else None
+    if vision:
+        files[vision] = {"tensors": verify_mmproj(folder / vision, folder / "model")}
+    text = modelfile(folder / "model", list(names.values())[-1], vision=vision)
+    write_whole(folder / "Modelfile", text.encode())
     return {"files": files, "kinds": names, "not_made": not_made}
+
+
+def _vision(folder: Path) -> str:
+    """Write the vision part beside the language part."""
+    return export_mmproj(folder / "model", folder / VISION_FILE).name
 
 
 def require_kind(kind: str) -> None:

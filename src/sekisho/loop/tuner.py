@@ -46,6 +46,7 @@ _TOKENIZER = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
+    "preprocessor_config.json",
     "generation_config.json",
 )
 

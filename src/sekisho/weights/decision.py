@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from ..core.disk import write_whole
-from ..core.prompt import DECISION_TEMPLATE, DIALECTS, LETTERS, in_dialect
+from ..core.errors import InputError
+from ..core.prompt import DECISION_TEMPLATE, DIALECTS, IMAGES, LETTERS, USER, in_dialect
 from ..core.question import MAX_LEVELS, Frozen, QuestionType
+from .hf import Array, read_json
 
 _TOKEN = re.compile(r"<\|[^|]+\|>")
 SYSTEMONE_TYPE = "openjev"
@@ -33,9 +35,13 @@ class DecisionMeta(Frozen):
 
     Attributes:
         temperature: by question type, what the label logits are divided by before the softmax; 1 where not named.
+        words: tokens by which the model itself says yes and no, when it was taught others than letters.
+        template: decision prompt; that of the house when None.
     """
 
     temperature: Mapping[QuestionType, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    words: tuple[str, str] | None = None
+    template: str | None = None
 
 
 def dialect_of(model_dir: Path) -> Mapping[str, str]:
@@ -49,18 +55,54 @@ def dialect_of(model_dir: Path) -> Mapping[str, str]:
     return next(fits, DIALECTS["Phi-3"])
 
 
-def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"]) -> str:
-    """The `systemone` template of a GGUF: `DECISION_TEMPLATE` with its letters, in a family's words.
+def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"], seeing: bool = False) -> str:
+    """The `systemone` template of a GGUF: `DECISION_TEMPLATE` with its letters, in a family's words; images before the state where the model is `seeing`.
 
     llama.cpp gives it `state`, `instructions` and `options[{key, description}]`, and reads option i as A–Z, a–z by
     itself; more than 52 options it refuses.
     """
-    return _LETTERS + in_dialect(DECISION_TEMPLATE, words)
+    template = DECISION_TEMPLATE.replace(USER, USER + IMAGES, 1) if seeing else DECISION_TEMPLATE
+    return _LETTERS + in_dialect(template, words)
 
 
 def transformers_template(words: Mapping[str, str] = DIALECTS["Phi-3"]) -> str:
     """The `decision_template.jinja` of a model folder: the same prompt from transformers' `state` and `question`."""
     return _LETTERS + _OPTIONS + in_dialect(DECISION_TEMPLATE, words)
+
+
+def lettered(
+    weights: Iterable[tuple[str, Array]], model_dir: Path, tied: bool, words: Sequence[str]
+) -> Iterator[tuple[str, Array]]:
+    """The weights of a file whose model says yes and no in words of its own: its head is kept apart, and in it A and B say what those words say.
+
+    llama.cpp asks in letters alone. The logits of A and B are then those of the words, to the bit.
+
+    Args:
+        weights: as (GGUF name, float32 array).
+        tied: whether the embeddings are the head too.
+        words: tokens that say yes and no.
+
+    Raises:
+        InputError: when the tokenizer lacks one of them.
+    """
+    head = "token_embd.weight" if tied else "output.weight"
+    for name, tensor in weights:
+        if name != head or tied:
+            yield name, tensor
+        if name == head:
+            said = tensor.copy()
+            said[_ids(model_dir, LETTERS[: len(words)])] = tensor[_ids(model_dir, words)]
+            yield "output.weight", said
+
+
+def _ids(model_dir: Path, tokens: Sequence[str]) -> list[int]:
+    stored = read_json(model_dir / "tokenizer.json")
+    ids = stored["model"]["vocab"] | {t["content"]: t["id"] for t in stored["added_tokens"]}
+    if missing := [t for t in tokens if t not in ids]:
+        raise InputError(
+            f"The tokenizer of {model_dir} has no token {', '.join(missing)}.", "Name words that it has."
+        )
+    return [ids[t] for t in tokens]
 
 
 def write_decision_files(model_dir: Path, meta: DecisionMeta) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from ..core.errors import BakeError
 from .bake import Comparison, compare
+from .families import load_model
+from .hf import named_tensors, read_config
 
 LARGEST_KL: Mapping[str, float] = {
     "f32": 1e-6,
@@ -50,12 +53,37 @@ def _heads(path: Path) -> dict[str, int]:
     return {"head_dim": int(found[0].contents())} if found else {}
 
 
-def fidelity(path: Path, plain: nn.Module, prompts: Sequence[Sequence[int]]) -> Comparison:
+def load_language(path: Path, model_dir: Path) -> Any:
+    """The vision-language model of a folder with the language part that a GGUF file holds, in float32; transformers does not read such files itself.
+
+    Raises:
+        ShelfError, BakeError: when the folder holds no such model, or the file lacks a weight.
+    """
+    model, stored = load_model(model_dir), {t.name: t for t in gguf.GGUFReader(path).tensors}
+    inside = dict(model.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for name, mapped, want in named_tensors(model_dir, read_config(model_dir)):
+            if mapped not in stored:
+                raise BakeError(f"{path} lacks {mapped}.", "Export it again.")
+            got = gguf.dequantize(stored[mapped].data, stored[mapped].tensor_type).reshape(want.shape)
+            inside[_PART.sub("model.language_model.", name)].copy_(torch.from_numpy(got.copy()))
+    return model.eval()
+
+
+_PART = re.compile(r"^model\.")
+
+
+def fidelity(
+    path: Path, plain: nn.Module, prompts: Sequence[Sequence[int]], seeing: Path | None = None
+) -> Comparison:
     """Compare the float32 model with the weights of a file, over real prompts, arithmetic in float32 in both.
 
     llama.cpp also rounds what flows between the layers; a test compares its answers with these weights' own.
+
+    Args:
+        seeing: the folder the file was written from, of a vision-language model; the prompts are text all the same.
     """
-    return compare(plain, load_gguf(path), prompts)
+    return compare(plain, load_gguf(path) if seeing is None else load_language(path, seeing), prompts)
 
 
 def check_fidelity(kind: str, found: Comparison) -> None:

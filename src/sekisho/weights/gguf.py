@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 from ..core.canonical import new_id
 from ..core.errors import BakeError
 from ..core.question import Frozen
-from .decision import SYSTEMONE_TYPE, DecisionMeta, dialect_of, systemone_template
+from .decision import SYSTEMONE_TYPE, DecisionMeta, dialect_of, lettered, systemone_template
 from .hf import (
+    SEEING,
     Array,
     arch_of,
     chat_template,
@@ -27,7 +28,8 @@ from .hf import (
     rope_of,
     vocabulary,
 )
-from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, type_of
+from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, rounding, type_of
+from .unsplit import UNSPLIT, readable
 from .vocabularies import byte_types, merges, scores, vocabulary_kind
 
 _ROUNDED = (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.BF16)
@@ -51,8 +53,10 @@ class ReadBack(Frozen):
     decision: bool
 
 
-def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta | None = None) -> Path:
-    """Write the model of a Hugging Face folder as one GGUF file.
+def export_gguf(
+    model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta | None = None, template: str | None = None
+) -> Path:
+    """Write the model of a Hugging Face folder as one GGUF file; of a vision-language model the language part, see `mmproj`.
 
     Matrices are stored as `kind` (the K kinds as the mixture of `quantise.type_of`), vectors always as float32. Tied embeddings are stored once.
 
@@ -60,6 +64,7 @@ def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta |
         model_dir: config.json, safetensors, tokenizer.json (byte-level BPE) and a chat template.
         out: the file; an older one under that name is replaced when the new one is whole.
         decision: makes the file answer `/v1/systemone` in a stock llama.cpp; None leaves it a plain chat model.
+        template: chat template; the folder's own when None.
 
     Raises:
         InputError: naming an architecture, rope scaling or tokenizer that is not spoken here.
@@ -73,10 +78,10 @@ def export_gguf(model_dir: Path, out: Path, kind: Kind, decision: DecisionMeta |
     try:
         _add_architecture(writer, config, out.stem, kind)
         _add_tokenizer(writer, model_dir, config)
-        _add_templates(writer, model_dir, arch_of(config), decision)
-        for name, tensor in gguf_tensors(model_dir, config):
-            _add_tensor(writer, name, tensor, _type_in(kind, name, tensor, config))
-        _write(writer, beside, out)
+        _add_templates(writer, model_dir, config, decision, template)
+        for name, tensor in _tensors(model_dir, config, decision):
+            add_tensor(writer, name, tensor, _type_in(kind, name, tensor, config))
+        write_whole_gguf(writer, beside, out)
     finally:
         writer.close()
         beside.unlink(missing_ok=True)
@@ -89,7 +94,8 @@ def _type_in(kind: Kind, name: str, array: Array, config: Mapping[str, Any]) -> 
     )
 
 
-def _add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Any) -> None:
+def add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Any) -> None:
+    """Add one weight in a type of GGUF. Raises BakeError, naming it, when it is not finite in that type."""
     try:
         stored = quantise(array, kind)
     except BakeError as e:
@@ -114,6 +120,10 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
     writer.add_vocab_size(config["vocab_size"])
     writer.add_rope_dimension_count(int(rope.get("partial_rotary_factor", 1.0) * head_dim))
     writer.add_rope_freq_base(rope["rope_theta"])
+    if (
+        config["model_type"] in SEEING
+    ):  # pairs of a head that turn with time, height, width; llama.cpp knows a fourth kind
+        writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
     if head_dim * heads != config["hidden_size"]:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
@@ -129,6 +139,9 @@ def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str
     stored = read_json(model_dir / "tokenizer.json")
     kind = vocabulary_kind(stored, model_dir)
     tokens, types = vocabulary(stored, config["vocab_size"])
+    pairs = merges(stored)
+    if kind.pre == UNSPLIT:
+        tokens, types, pairs = readable(tokens, types, pairs)
     writer.add_tokenizer_model(kind.model)
     writer.add_tokenizer_pre(kind.pre)
     writer.add_token_list(tokens)
@@ -138,7 +151,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str
         writer.add_add_space_prefix(True)
     else:
         writer.add_token_types(types)
-        writer.add_token_merges(merges(stored))
+        writer.add_token_merges(pairs)
     adders: dict[str, Callable[[int], None]] = {
         "bos_token_id": writer.add_bos_token_id,
         "eos_token_id": writer.add_eos_token_id,
@@ -154,18 +167,25 @@ def _add_tokenizer(writer: gguf.GGUFWriter, model_dir: Path, config: Mapping[str
 
 
 def _add_templates(
-    writer: gguf.GGUFWriter, model_dir: Path, arch: str, decision: DecisionMeta | None
+    writer: gguf.GGUFWriter,
+    model_dir: Path,
+    config: Mapping[str, Any],
+    decision: DecisionMeta | None,
+    template: str | None,
 ) -> None:
-    templates = [{"name": "default", "template": chat_template(model_dir)}]
+    templates = [{"name": "default", "template": template or chat_template(model_dir)}]
     if decision is not None:
-        templates.append({"name": "systemone", "template": systemone_template(dialect_of(model_dir))})
+        arch, seeing = arch_of(config), config["model_type"] in SEEING
+        asked = decision.template or systemone_template(dialect_of(model_dir), seeing)
+        templates.append({"name": "systemone", "template": asked})
         writer.add_string(f"{arch}.decision.type", SYSTEMONE_TYPE)
         for question_type, temperature in decision.temperature.items():
             writer.add_float32(f"{arch}.decision.temperature.{question_type}", temperature)
     writer.add_chat_template(templates)
 
 
-def _write(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
+def write_whole_gguf(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
+    """Write everything a writer holds to `beside`, and put it in the place of `out` when it is on disk."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -175,11 +195,23 @@ def _write(writer: gguf.GGUFWriter, beside: Path, out: Path) -> None:
     beside.replace(out)
 
 
-def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
+def _tensors(
+    model_dir: Path, config: Mapping[str, Any], decision: DecisionMeta | None
+) -> Iterator[tuple[str, Array]]:
+    weights = gguf_tensors(model_dir, config)
+    if decision is None or decision.words is None:
+        return weights
+    return lettered(weights, model_dir, bool(config.get("tie_word_embeddings")), decision.words)
+
+
+def verify_gguf(path: Path, model_dir: Path, decision: DecisionMeta | None = None) -> ReadBack:
     """Read a GGUF file back and compare it with the folder it was written from.
 
     Vectors must be bit-equal, matrices as near as rounding to their type allows (float32: bit-equal). Types of llama.cpp's quantiser must hold what it makes
     of the folder's weights, bit by bit, and lie as near to them as such a type can.
+
+    Args:
+        decision: what the file was written with; only its `words` change weights.
 
     Returns:
         What was compared.
@@ -192,7 +224,7 @@ def verify_gguf(path: Path, model_dir: Path) -> ReadBack:
     problems = [f"no {key}" for key in _needed_keys(reader, arch_of(config)) if reader.get_field(key) is None]
     stored = {t.name: t for t in reader.tensors}
     expected, largest, off, size = 0, 0.0, 0.0, 0.0
-    for name, want in gguf_tensors(model_dir, config):
+    for name, want in _tensors(model_dir, config, decision):
         expected += 1
         if name not in stored or tuple(reversed(stored[name].shape.tolist())) != want.shape:
             problems.append(f"tensor {name} is missing or has another shape")
@@ -223,7 +255,7 @@ def _squares(array: Array) -> float:
 def _as_it_should_be(stored: Any, want: Array, difference: Array) -> bool:
     kind = stored.tensor_type
     if kind not in LARGEST_ERROR or kind in _ROUNDED:
-        return bool((difference <= _rounding(want, kind)).all())
+        return bool((difference <= rounding(want, kind)).all())
     near = _squares(difference) <= LARGEST_ERROR[kind] ** 2 * _squares(want)
     return near and bool(
         np.array_equal(np.asarray(stored.data).reshape(-1), quantise(want, kind).reshape(-1))
@@ -246,27 +278,11 @@ def _needed_keys(reader: gguf.GGUFReader, arch: str) -> list[str]:
     )
     keys = ["general.name", *(f"{arch}.{k}" for k in shape), *(f"tokenizer.{k}" for k in tokenizer)]
     keys += ["tokenizer.ggml.eos_token_id", "tokenizer.chat_template"]
-    spm = (
-        str(reader.get_field("tokenizer.ggml.model").contents()) == "llama"
-        if reader.get_field("tokenizer.ggml.model")
-        else False
-    )
+    model = reader.get_field("tokenizer.ggml.model")
+    spm = model is not None and str(model.contents()) == "llama"
     keys.append("tokenizer.ggml.scores" if spm else "tokenizer.ggml.merges")
+    if arch == "qwen2vl":
+        keys.append("qwen2vl.rope.dimension_sections")
     if arch == "phi3":
         keys += ["phi3.attention.sliding_window", "phi3.rope.scaling.original_context_length"]
     return [*keys, "tokenizer.chat_template.systemone"] if _is_decision(reader, arch) else keys
-
-
-def _rounding(want: Array, kind: gguf.GGMLQuantizationType) -> Array:
-    """Largest rounding error of each element: half a unit in the last place, or half a step of a Q8_0 block."""
-    size = np.abs(want)
-    if kind == gguf.GGMLQuantizationType.F16:
-        return np.maximum(size * 2.0**-11, 2.0**-25)
-    if kind == gguf.GGMLQuantizationType.BF16:
-        return size * 2.0**-8
-    if kind == gguf.GGMLQuantizationType.Q8_0:
-        step = size.reshape(-1, 32).max(axis=1, keepdims=True) / 127
-        # The step itself is kept in float16, so up to 127 times its rounding comes on top.
-        bound = step / 2 + 127 * np.maximum(step * 2.0**-11, 2.0**-25)
-        return np.broadcast_to(bound * (1 + 1e-6), (len(step), 32)).reshape(want.shape)
-    return np.zeros_like(size)

@@ -23,17 +23,24 @@ _ARCHITECTURES = {
     "mistral": gguf.MODEL_ARCH.LLAMA,
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
+    "qwen2_vl": gguf.MODEL_ARCH.QWEN2VL,
+    "qwen2_5_vl": gguf.MODEL_ARCH.QWEN2VL,
 }
-"""llama.cpp runs a Mistral as a Llama."""
-_BIASED = ("qwen2",)
+"""llama.cpp runs a Mistral as a Llama. Of a vision-language model this is the language part; `mmproj` has the rest."""
+SEEING = ("qwen2_vl", "qwen2_5_vl")
+"""Families with a vision part."""
+_BIASED = ("qwen2", *SEEING)
 """Families whose queries, keys and values always have biases."""
 _FREE_HEADS = ("llama", "mistral", "qwen2", "qwen3")
 """Families whose heads need not make up the hidden size in llama.cpp."""
 
 
+_VISION = re.compile(r"(?:model\.)?visual\.(.+)")
+
+
 def read_config(model_dir: Path) -> dict[str, Any]:
     """Read config.json and refuse what this exporter cannot carry over exactly."""
-    config: dict[str, Any] = read_json(model_dir / "config.json")
+    config = _language(read_json(model_dir / "config.json"))
     if config.get("model_type") not in _ARCHITECTURES:
         raise InputError(
             f"{model_dir} holds a model of type {config.get('model_type')!r}.",
@@ -41,7 +48,7 @@ def read_config(model_dir: Path) -> dict[str, Any]:
         )
     rope = rope_of(config)
     scaling = rope.get("rope_type", rope.get("type", "default"))
-    if scaling != "default":
+    if scaling != ("mrope" if config["model_type"] in SEEING and scaling == "mrope" else "default"):
         raise InputError(f"Rope scaling {scaling!r} is not exported.", "Use a base with default rope.")
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
     if window and window < config["max_position_embeddings"]:
@@ -57,6 +64,18 @@ def read_config(model_dir: Path) -> dict[str, Any]:
     return config
 
 
+def _language(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the settings of its language part on top, where older folders have them anyway."""
+    text = config.get("text_config") or {}
+    own = {key: config[key] for key in ("model_type", "tie_word_embeddings") if key in config}
+    return {**config, **text, **own}
+
+
+def sees(model_dir: Path) -> bool:
+    """Whether a folder's model has a vision part. Raises as `read_config`."""
+    return read_config(model_dir)["model_type"] in SEEING
+
+
 def arch_of(config: Mapping[str, Any]) -> str:
     """llama.cpp's name of the architecture."""
     return str(gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config["model_type"]]])
@@ -68,23 +87,39 @@ def head_dim_of(config: Mapping[str, Any]) -> int:
 
 
 def gguf_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
-    """Yield every weight as (GGUF name, float32 array), in the folder's order, with Llama's q and k rows permuted.
+    """Yield every weight as (GGUF name, float32 array); see `named_tensors`."""
+    for _, name, array in named_tensors(model_dir, config):
+        yield name, array
+
+
+def named_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, str, Array]]:
+    """Yield every weight as (name in transformers' language model, GGUF name, float32 array), in the folder's order, with Llama's q and k rows permuted.
 
     Raises:
         ShelfError: when there are no safetensors.
         InputError: naming a tensor the architecture does not have.
     """
     names = gguf.get_tensor_name_map(_ARCHITECTURES[config["model_type"]], config["num_hidden_layers"])
-    for name, tensor in _stored_tensors(model_dir):
+    for stored, tensor in stored_tensors(model_dir):
+        name = stored.replace("model.language_model.", "model.", 1)
         if name == "lm_head.weight" and config.get("tie_word_embeddings"):
+            continue
+        if config["model_type"] in SEEING and vision_name(name):
             continue
         mapped = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if mapped is None:
             raise InputError(f"{model_dir} has a tensor {name} that GGUF has no place for.", "Bake it first.")
-        yield mapped, _permuted(name, tensor.float().numpy(), config)
+        yield name, mapped, _permuted(name, tensor.float().numpy(), config)
 
 
-def _stored_tensors(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def vision_name(stored: str) -> str | None:
+    """The name of a stored weight within the vision part, or None when it belongs to the language part."""
+    found = _VISION.match(stored)
+    return None if found is None else f"visual.{found[1]}"
+
+
+def stored_tensors(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every weight of a folder, by name, as it is stored. Raises ShelfError when there are no safetensors."""
     files = sorted(model_dir.glob("*.safetensors"))
     if not files:
         raise ShelfError(f"{model_dir} holds no safetensors.", "Give the folder of a baked model.")
@@ -132,9 +167,15 @@ def vocabulary(stored: Mapping[str, Any], size: int) -> tuple[list[str], list[gg
     for token, i in stored["model"]["vocab"].items():
         tokens[i], types[i] = token, gguf.TokenType.NORMAL
     for token in stored["added_tokens"]:
-        kind = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
-        tokens[token["id"]], types[token["id"]] = token["content"], kind
+        tokens[token["id"]], types[token["id"]] = token["content"], _added(token)
     return tokens, types
+
+
+def _added(token: Mapping[str, Any]) -> gguf.TokenType:
+    if not token["special"]:
+        return gguf.TokenType.USER_DEFINED
+    # A plain word among the special tokens is the answer of an eye: it is to be shown, and never to be cut out of a question's text.
+    return gguf.TokenType.NORMAL if token["content"].isalpha() else gguf.TokenType.CONTROL
 
 
 def chat_template(model_dir: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.prompt import CHAT_TEMPLATE, CLOSE, END
-from .hf import chat_template, read_json
+from .hf import chat_template, read_config
 
 _GO_TEMPLATE = (
     "{{- if .System }}<|system|>{{ .System }}<|end|>{{ end }}"
@@ -16,7 +16,9 @@ _GO_TEMPLATE = (
 """`CHAT_TEMPLATE` in Go's template language. Ollama gives the system text apart, and as a message as well: it is taken once."""
 
 
-def modelfile(model_dir: Path, gguf: str, system: str = "", temperature: float = 0.0) -> str:
+def modelfile(
+    model_dir: Path, gguf: str, system: str = "", temperature: float = 0.0, vision: str | None = None
+) -> str:
     """Write down how Ollama is to run a GGUF file.
 
     Without the house's chat template no TEMPLATE is written: Ollama then reads the one inside the file.
@@ -25,15 +27,16 @@ def modelfile(model_dir: Path, gguf: str, system: str = "", temperature: float =
         model_dir: the Hugging Face folder the file was made from.
         gguf: name of the file, beside the Modelfile.
         system: system text; none is written when empty.
+        vision: name of the file of the vision part, where there is one.
         temperature: of generated text; 0 takes the likeliest token, so that answers can be repeated.
 
     Raises:
         InputError: when a text cannot be written in the format.
         ShelfError: when the folder lacks its configuration or template.
     """
-    config = read_json(model_dir / "config.json")
+    config = read_config(model_dir)
     house = chat_template(model_dir) == CHAT_TEMPLATE
-    lines = [f"FROM ./{gguf}"]
+    lines = [f"FROM ./{name}" for name in (gguf, vision) if name]
     if house:
         lines.append(f"TEMPLATE {_quoted(_GO_TEMPLATE)}")
     if system:

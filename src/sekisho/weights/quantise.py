@@ -142,3 +142,18 @@ def quantiser() -> Callable[..., int]:
     found.restype = ctypes.c_size_t
     found.argtypes = [ctypes.c_int, pointer, pointer, number, number, number, pointer]
     return found
+
+
+def rounding(want: Array, kind: Any) -> Array:
+    """Largest rounding error of each element: half a unit in the last place, or half a step of a Q8_0 block."""
+    size = np.abs(want)
+    if kind == Type.F16:
+        return np.maximum(size * 2.0**-11, 2.0**-25)
+    if kind == Type.BF16:
+        return size * 2.0**-8
+    if kind == Type.Q8_0:
+        step = size.reshape(-1, 32).max(axis=1, keepdims=True) / 127
+        # The step itself is kept in float16, so up to 127 times its rounding comes on top.
+        bound = step / 2 + 127 * np.maximum(step * 2.0**-11, 2.0**-25)
+        return np.broadcast_to(bound * (1 + 1e-6), (len(step), 32)).reshape(want.shape)
+    return np.zeros_like(size)

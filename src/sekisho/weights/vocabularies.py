@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import gguf
 
 from ..core.errors import InputError
+from .unsplit import UNSPLIT, within_lines
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -60,7 +61,7 @@ def vocabulary_kind(stored: Mapping[str, Any], model_dir: Path) -> Vocabulary:
         if _like_sentencepiece(stored):
             return Vocabulary("llama", "default", begins)
     raise InputError(
-        f"The tokenizer of {model_dir} is not plain byte-level BPE split as by GPT-2, Llama 3, Qwen2, Tekken or GPT-4o, nor BPE with byte fallback as Llama 2's.",
+        f"The tokenizer of {model_dir} is not plain byte-level BPE split as by GPT-2, Llama 3, Qwen2, Tekken or GPT-4o, or not at all, nor BPE with byte fallback as Llama 2's.",
         "Use a base whose tokenizer.json is one of these.",
     )
 
@@ -77,12 +78,16 @@ def _byte_level(stored: Mapping[str, Any]) -> str | None:
     if not whole or (normaliser and len(parts) == 1):
         return None
     if len(parts) == 1:
-        return "gpt-2" if parts[0].get("use_regex", True) else None
+        return "gpt-2" if parts[0].get("use_regex", True) else _unsplit(stored)
     split = parts[0]
     alone = len(parts) == 2 and split.get("type") == "Split" and split.get("behavior") == "Isolated"
     if not alone or split.get("invert") or parts[1].get("use_regex", True):
         return None
     return SPLITS.get((split.get("pattern") or {}).get("Regex", ""))
+
+
+def _unsplit(stored: Mapping[str, Any]) -> str | None:
+    return UNSPLIT if within_lines(merges(stored)) else None
 
 
 def _like_sentencepiece(stored: Mapping[str, Any]) -> bool:

@@ -113,7 +113,7 @@ def test_a_branch_needs_a_token():
 def test_every_picture_fits_the_area(width, height):
     w, h = fitted(width, height)
     assert w % 32 == h % 32 == 0
-    assert 0 < w * h <= AREA
+    assert AREA // 2 <= w * h <= AREA  # llama.cpp leaves these as they are, see `loop.eye_files`
 
 
 def test_patches_are_in_the_order_of_the_family():

@@ -94,19 +94,78 @@ def test_system_one_is_preferred_and_read_strictly():
 
         async def _answer(self, path, body):
             if path == "/v1/systemone":
-                return 200, {"answers": self._answers(json.loads(body)["questions"])}
+                asked = json.loads(body)
+                drawn = len(asked["assets"]["<image:0>"]["data_base64"]) > 1200
+                return 200, {"answers": self._answers(asked["questions"], 0.2 if drawn else 0.8)}
             return await super()._answer(path, body)
 
-    with serving(Decider(lambda q: {k: {"type": "noul", "noul": 0.8} for k in q})) as url:
+    with serving(Decider(lambda q, p: {k: {"type": "noul", "noul": p} for k in q})) as url:
         (seen,) = looked(url)
     assert seen.log_odds["L01"] == pytest.approx(math.log(4))
     for wrong in (
-        lambda q: {k: {"noul": 1.2} for k in q},
-        lambda q: {},
-        lambda q: {k: {"noul": True} for k in q},
+        lambda q, p: {k: {"noul": 1.2} for k in q},
+        lambda q, p: {},
+        lambda q, p: {k: {"noul": True} for k in q},
     ):
         with serving(Decider(wrong)) as url:
             assert isinstance(looked(url)[0], EngineError)
+
+
+class Blind(Faulty):
+    """Answers in System One, whatever it is shown."""
+
+    async def _answer(self, path, body):
+        if path == "/v1/systemone":
+            return 200, {"answers": {k: {"noul": 0.8} for k in json.loads(body)["questions"]}}
+        return await super()._answer(path, body)
+
+
+def test_system_one_that_does_not_look_is_not_believed():
+    with serving(Blind(1, share=0)) as url:
+        (seen,) = looked(url)
+    assert {i: int(o > 0) for i, o in seen.log_odds.items()} == {i: truth(i) for i in IDS}
+
+
+def test_a_server_that_does_not_look_at_all_is_an_error():
+    app = Blind(1, share=0)
+    app.sees = False
+    with serving(app) as url:
+        found = looked(url, times=2)
+    assert all(isinstance(f, EngineError) and "does not look" in str(f) for f in found)
+    assert app.answered == 0
+
+
+def test_the_server_shows_once_that_it_looks_however_many_ask_at_once():
+    counted = []
+
+    class Counting(Faulty):
+        async def _answer(self, path, body):
+            counted.append(path == "/v1/chat/completions" and json.loads(body)["max_tokens"] == 1)
+            return await super()._answer(path, body)
+
+    async def work(url):
+        eye = RemoteEye(url)
+        await eye.start()
+        await asyncio.gather(*(eye.look(b"\x89PNG", QUESTIONS, 20.0) for _ in range(4)))
+        await eye.stop()
+
+    with serving(Counting(1, share=0)) as url:
+        asyncio.run(work(url))
+    assert sum(counted) == 2
+
+
+def test_a_server_that_ran_out_of_tokens_is_given_more():
+    given = []
+
+    class Wordy(Faulty):
+        async def _told(self, fault, questions, body):
+            given.append(body["max_tokens"])
+            return await super()._told("length" if body["max_tokens"] < 1000 else None, questions, body)
+
+    with serving(Wordy(1, share=0)) as url:
+        (seen,) = looked(url)
+    assert {i: int(o > 0) for i, o in seen.log_odds.items()} == {i: truth(i) for i in IDS}
+    assert given[1] > 4 * given[0]
 
 
 @given(

@@ -149,9 +149,7 @@ class Link:
             request = client.build_request(method, path, json=body)
             response: httpx.Response = await by(deadline, _spoken(client.send(request, stream=True)))
             if response.status_code in _AGAIN:
-                after = response.headers.get("retry-after", "")
-                await response.aclose()
-                raise _AgainError(f"{self._url} answered {response.status_code}.", after)
+                raise await self._passing(response, deadline)
             self._breaker.went_well()
             told = True
             if response.status_code != 200:
@@ -165,11 +163,14 @@ class Link:
             if not told:
                 self._breaker.left()
 
+    async def _passing(self, response: httpx.Response, deadline: float) -> _AgainError:
+        """What a status means that may be another in a moment, in the server's own words."""
+        after, text = response.headers.get("retry-after", ""), await _read(response, deadline)
+        return _AgainError(f"{self._url} answered {response.status_code}{text and ': '}{text}", after)
+
     async def _refusal(self, response: httpx.Response, deadline: float) -> Exception:
         """What a status means that trying again would not change."""
-        await by(deadline, _spoken(response.aread()))
-        await response.aclose()
-        text = response.text[:300]
+        text = await _read(response, deadline)
         told = f"{self._url} answered {response.status_code}: {text}"
         if response.status_code == 413 or any(word in text.lower() for word in _TOO_LONG):
             return TooLargeError("The prompt does not fit the far model's context.", "Shorten it.")
@@ -193,6 +194,13 @@ async def _spoken(work: Any) -> Any:
         raise InputError(f"`remote_url` is no address: {e}.") from e
     except httpx.HTTPError as e:
         raise _AgainError(f"The connection broke ({type(e).__name__}).") from e
+
+
+async def _read(response: httpx.Response, deadline: float) -> str:
+    """The beginning of a body that is an error."""
+    await by(deadline, _spoken(response.aread()))
+    await response.aclose()
+    return response.text[:300]
 
 
 async def _next(lines: AsyncIterator[str]) -> str | None:

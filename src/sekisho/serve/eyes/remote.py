@@ -1,12 +1,12 @@
 """A far eye: a vision server of the house's own, asked in System One where it speaks that, else for JSON under a schema, in groups.
 
-What it leaves out is asked again, up to three times; what it never answers is an error that names it. No answer is ever made up.
+What it leaves out is asked again, up to three times; what it never answers is an error that names it. No answer is ever made up. Before anything is believed the
+server shows that it looks (`sight`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +15,10 @@ from ...core.canonical import digest_text
 from ...core.engine import EngineInfo
 from ...core.errors import EngineError, EngineTimeoutError
 from ...core.sight import Seen
-from ..deadline import deadline_in
+from ..deadline import by, deadline_in
 from ..engines.link import AbsentError, Link
 from .schema import answer_schema, read_answers
+from .sight import FORMS, Form, data_url, probes, require_longer, saw, sized
 
 GROUP = 15
 """Criteria of one request: short answers are cut off less often."""
@@ -26,7 +27,11 @@ RETRIES = 3
 _OBSERVED = math.log(2.0)
 """Log-odds of an answer without a probability: one observation, (1 + 1) / (1 + 2) (rule of succession, Laplace 1774)."""
 _NEAR_ONE = 1e-6
+_UNKNOWN = "unknown"
 _TOKENS = 16
+"""Tokens allowed for one answer."""
+_MORE = 8
+"""Times as many where answers were missing: JSON may have blanks between its parts, and a small model writes as many as the server's grammar lets it."""
 _TASK = "Look at the image and answer each question with 1 for yes or 0 for no. Answer with one JSON object, a key for each question's id, and nothing else."
 
 
@@ -37,11 +42,13 @@ class RemoteEye:
         url: its root, without `/v1`.
         model: its name there; None takes the only one it lists.
         key: bearer token.
+        pixels: most pixels of an image sent there; 0 sends images as they are. Servers scale by rules of their own, and a small eye answers by those it learnt with.
     """
 
-    def __init__(self, url: str, model: str | None = None, key: str | None = None) -> None:
+    def __init__(self, url: str, model: str | None = None, key: str | None = None, pixels: int = 0) -> None:
         self._link, self._url, self._model = Link(url, key), url, model
-        self._systemone: bool | None = None
+        self._pixels, self._finding = pixels, asyncio.Lock()
+        self._way: Form | str | None = _UNKNOWN
 
     @property
     def info(self) -> EngineInfo:
@@ -77,33 +84,53 @@ class RemoteEye:
             EngineTimeoutError: past the deadline.
         """
         deadline = deadline_in(timeout)
-        if self._systemone is not False:
-            try:
-                found = await self._decided(image, questions, deadline)
-                self._systemone = True
-                return found
-            except AbsentError:
-                if self._systemone:
-                    raise
-                self._systemone = False
-        return await self._constrained(image, questions, deadline)
+        if self._way == _UNKNOWN:
+            await by(deadline, self._settle(deadline))
+        sent = await asyncio.to_thread(sized, image, self._pixels) if self._pixels else image
+        if callable(self._way):
+            return await self._decided(self._way, sent, questions, deadline)
+        return await self._constrained(sent, questions, deadline)
 
-    async def _decided(self, image: bytes, questions: Mapping[str, str], deadline: float) -> Seen:
-        """All questions as `noul` over one asset (System One)."""
+    async def _settle(self, deadline: float) -> None:
+        """Find out once how the server is asked, however many want to know."""
+        async with self._finding:
+            if self._way == _UNKNOWN:
+                self._way = await self._found(deadline)
+
+    async def _found(self, deadline: float) -> Form | None:
+        """The form of System One in which the server looks at images; None when in none, but in chat.
+
+        Raises:
+            EngineError: when it does not look at images in chat either.
+        """
+        dark, drawn, asked = probes()
+        for form in FORMS:
+            try:
+                seen = [await self._decided(form, image, asked, deadline) for image in (dark, drawn)]
+            except AbsentError:
+                continue
+            if saw(*seen):
+                return form
+        require_longer(*[await self._counted(image, deadline) for image in (None, drawn)])
+        return None
+
+    async def _decided(self, form: Form, image: bytes, questions: Mapping[str, str], deadline: float) -> Seen:
+        """All questions as `noul` over one image (System One)."""
         asked = {str(i): {"type": "noul", "instructions": text} for i, text in enumerate(questions.values())}
-        body = {
-            "model": self._model,
-            "state": "<image:0>",
-            "assets": {
-                "<image:0>": {"format": "png", "data_base64": base64.b64encode(image).decode("ascii")}
-            },
-            "questions": asked,
-        }
-        answer = await self._link.post("/v1/systemone", body, deadline)
+        answer = await self._link.post(
+            "/v1/systemone", {"model": self._model, "questions": asked, **form(image)}, deadline
+        )
         told = answer.get("answers")
         if not isinstance(told, dict) or told.keys() != asked.keys():
             raise EngineError("The far eye did not answer every question.", "Check the server.")
         return Seen(log_odds={id: _log_odds(told[str(i)]) for i, id in enumerate(questions)})
+
+    async def _counted(self, image: bytes | None, deadline: float) -> int | None:
+        """Tokens of a short prompt with an image or without, where the server tells."""
+        body = {"model": self._model, "messages": _message(image, _TASK), "max_tokens": 1}
+        usage = (await self._link.post("/v1/chat/completions", body, deadline)).get("usage")
+        count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+        return count if isinstance(count, int) else None
 
     async def _constrained(self, image: bytes, questions: Mapping[str, str], deadline: float) -> Seen:
         found: dict[str, int] = {}
@@ -133,12 +160,15 @@ class RemoteEye:
                 raise EngineTimeoutError(
                     "The far eye did not answer in time.", "Allow more with `eye_seconds`."
                 )
-            found |= await self._asked(image, {i: questions[i] for i in missing}, deadline)
+            room = _TOKENS if tried == 1 else _TOKENS * _MORE
+            found |= await self._asked(image, {i: questions[i] for i in missing}, deadline, room)
         return found, RETRIES + 1
 
-    async def _asked(self, image: bytes, questions: Mapping[str, str], deadline: float) -> dict[str, int]:
+    async def _asked(
+        self, image: bytes, questions: Mapping[str, str], deadline: float, room: int
+    ) -> dict[str, int]:
         ids = list(questions)
-        body = self._body(image, questions, ids)
+        body = self._body(image, questions, ids, room)
         choices = (await self._link.post("/v1/chat/completions", body, deadline)).get("choices")
         first = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(first, dict) or first.get("finish_reason") != "stop":
@@ -147,25 +177,24 @@ class RemoteEye:
         text = message.get("content") if isinstance(message, dict) else None
         return read_answers(text, ids) if isinstance(text, str) else {}
 
-    def _body(self, image: bytes, questions: Mapping[str, str], ids: Sequence[str]) -> dict[str, Any]:
-        url = "data:image/png;base64," + base64.b64encode(image).decode("ascii")
+    def _body(
+        self, image: bytes, questions: Mapping[str, str], ids: Sequence[str], room: int
+    ) -> dict[str, Any]:
         text = "\n".join([_TASK, *(f"{id}: {question}" for id, question in questions.items())])
         schema = {"name": "answers", "strict": True, "schema": answer_schema(ids)}
         return {
             "model": self._model,
-            "messages": [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image_url", "image_url": {"url": url}},
-                        {"type": "text", "text": text},
-                    ],
-                }
-            ],
+            "messages": _message(image, text),
             "temperature": 0,
-            "max_tokens": 64 + _TOKENS * len(ids),
+            "max_tokens": 64 + room * len(ids),
             "response_format": {"type": "json_schema", "json_schema": schema},
         }
+
+
+def _message(image: bytes | None, text: str) -> list[dict[str, Any]]:
+    """One message, the image before the text."""
+    shown = [] if image is None else [{"type": "image_url", "image_url": {"url": data_url(image)}}]
+    return [{"role": "user", "content": [*shown, {"type": "text", "text": text}]}]
 
 
 def _log_odds(answer: Any) -> float:
