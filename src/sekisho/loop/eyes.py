@@ -15,7 +15,6 @@ from ..core.canonical import digest_file, digest_json
 from ..core.disk import write_whole
 from ..core.errors import TrainingError
 from ..core.progress import Progress, Quiet
-from ..core.question import Frozen
 from ..data.forms.shards import Shard, render
 from ..data.pixels import patches
 from ..proof.platt import fit as fit_platt
@@ -26,7 +25,7 @@ from ..tasks.rubric.lint import read_pack
 from ..tasks.rubric.pack import Pack
 from ..tasks.rubric.patterns import Scorer
 from ..train.recipe import find_recipe, read_recipe, recipe_digest
-from .eyes_card import card
+from .eyes_card import EyesResult, card
 from .making import making
 from .parts import Parts
 
@@ -35,15 +34,6 @@ HELD = 500
 _CALIBRATION = 1_000_000
 """Number of the first form that temperatures are fitted on; no form that is learnt from has so high a number."""
 Floats = NDArray[np.float64]
-
-
-class EyesResult(Frozen):
-    """What a training run made: the model folder, the digest of its weights, and its figures on held-out forms."""
-
-    folder: str
-    weights: str
-    recipe: str
-    figures: RubricMeasures
 
 
 @making
@@ -68,7 +58,8 @@ def train_eyes(
     told = progress or Quiet()
     chosen = read_recipe(find_recipe(recipe, parts.settings.share), EyesRecipe)
     pack = read_pack(chosen.pack, parts.settings.share)
-    run = _run_folder(parts, chosen, pack, out)
+    start = _start(parts, chosen)
+    run = _run_folder(parts, chosen, pack, out, start)
     questions = [c.question.en for c in pack.criteria]
     tokenizer = train_tokenizer(questions, chosen.shape.vocab_size)
     model = begun(chosen, tokenizer, parts.settings.share)
@@ -87,11 +78,11 @@ def train_eyes(
         lambda done, of, loss: told.step("learn", done, of, f"loss {loss:.4f}"),
     )
     folder = _saved(run / "model", model, tokenizer, pack)
-    return _figures(folder, chosen, pack, shards, lambda s, n: odds(model, s, forward, n), told)
+    return _figures(folder, chosen, pack, shards, lambda s, n: odds(model, s, forward, n), told, **start)
 
 
-def _run_folder(parts: Parts, recipe: Any, pack: Pack, out: Path | None) -> Path:
-    key = digest_json({"recipe": recipe_digest(recipe), "pack": pack.digest(), **_start(parts, recipe)})
+def _run_folder(parts: Parts, recipe: Any, pack: Pack, out: Path | None, start: dict[str, str]) -> Path:
+    key = digest_json({"recipe": recipe_digest(recipe), "pack": pack.digest(), **start})
     run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"
     mark = run / "run.json"
     if mark.is_file() and json.loads(mark.read_bytes())["key"] != key:
@@ -150,7 +141,13 @@ def _saved(folder: Path, model: Any, tokenizer: Any, pack: Pack) -> Path:
 
 
 def _figures(
-    folder: Path, recipe: Any, pack: Pack, shards: dict[str, list[Shard]], look: Any, told: Progress
+    folder: Path,
+    recipe: Any,
+    pack: Pack,
+    shards: dict[str, list[Shard]],
+    look: Any,
+    told: Progress,
+    start: str = "",
 ) -> EyesResult:
     told.step("measure", 0, 2)
     fitted = look(shards["calibration"], recipe.calibration)
@@ -168,10 +165,11 @@ def _figures(
         folder=str(folder),
         weights=digest_file(folder / "model.safetensors"),
         recipe=recipe_digest(recipe),
+        start=start,
         figures=figures,
     )
     write_json(folder / "figures.json", result.model_dump(mode="json", exclude={"folder"}))
-    write_whole(folder / "README.md", card(recipe, pack, folder, figures).encode())
+    write_whole(folder / "README.md", card(recipe, pack, folder, result).encode())
     told.step("measure", 2, 2)
     return result
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ..core.canonical import digest_file
+from ..core.question import Frozen
 from ..proof.rubric import RubricMeasures
 from ..tasks.rubric.pack import Pack
 
 _HEAD = """# {name}
 
-A small vision model of the Qwen2-VL architecture, made {begun} by `sekisho rubric train {name}` from {forms:,} rendered forms. It answers the {count} checks of the rubric pack
+A small vision model of the Qwen2-VL architecture, made {begun} by `sekisho rubric train {recipe}` from {forms}. It answers the {count} checks of the rubric pack
 `{pack}` about one image in one forward pass. Licence of the weights: Apache-2.0. No real form, photo or person was used; the renderer is in `src/sekisho/data/forms`.
 
 書類の画像を見て「はい／いいえ」の {count} 項目に答える小さなモデルです。学習には自作の書類画像だけを使っています。
@@ -47,10 +48,36 @@ Accuracy, recall of yes, and the accuracy of always giving the more frequent ans
 """
 
 
-def card(recipe: Any, pack: Pack, folder: Path, f: RubricMeasures) -> str:
+class EyesResult(Frozen):
+    """What a training run made: the model folder, the digest of its weights, and its figures on held-out forms.
+
+    Attributes:
+        start: digest of the weights that learning began with; empty for random ones.
+    """
+
+    folder: str
+    weights: str
+    recipe: str
+    start: str = ""
+    figures: RubricMeasures
+
+
+def _origin(recipe: Any, start: str) -> dict[str, str]:
+    """What a model is called and was made from. One that went on from another keeps its name, and gives the digest of what it began with."""
+    forms = f"{recipe.forms:,} rendered forms"
+    if recipe.crowded:
+        forms += f" and {recipe.crowded:,} that show much at once of what is seldom seen"
+    if not recipe.start:
+        return {"name": recipe.name, "begun": "from nothing", "forms": forms}
+    began = f"from the weights `{recipe.start}` had before (`{start}`)"
+    return {"name": Path(recipe.start).name, "begun": began, "forms": f"further {forms}"}
+
+
+def card(recipe: Any, pack: Pack, folder: Path, result: EyesResult) -> str:
     """The card of a model folder as Markdown."""
     from ..data.pixels import AREA
 
+    f = result.figures
     below = [i for i in pack.ids if f.accuracy[i] <= f.majority[i]]
     told = (
         f"No better than that frequent answer: {', '.join(below)}."
@@ -58,7 +85,7 @@ def card(recipe: Any, pack: Pack, folder: Path, f: RubricMeasures) -> str:
         else "Every criterion is better than that frequent answer."
     )
     head = _HEAD.format(
-        begun=f"from the weights in `{recipe.start}`" if recipe.start else "from nothing", name=recipe.name, forms=recipe.forms, count=len(pack.ids), pack=pack.name, area=AREA, held=f.images, calibration=recipe.calibration,
+        **_origin(recipe, result.start), recipe=recipe.name, count=len(pack.ids), pack=pack.name, area=AREA, held=f.images, calibration=recipe.calibration,
         mean=f.mean, majority=f.majority_mean, worst=f.worst, worst_id=f.worst_id, balanced=f.balanced, pattern=f.pattern, ece=f.ece, below=told,
     )  # fmt: skip
     rows = []
