@@ -183,3 +183,17 @@ def test_keys_of_any_kind_are_read(key: str):
     for _ in range(3):
         check([canonical_json({**HEAD, key: 1})])
         check([canonical_json({**HEAD, "m": {key: 1}})])
+
+
+@pytest.mark.parametrize("depth", [100, 185, 197, 250])
+@pytest.mark.parametrize("wrap", [lambda v: {"a": v}, lambda v: [v]], ids=["objects", "lists"])
+def test_bodies_as_deep_as_they_may_be_are_read_or_left_and_never_an_error(depth: int, wrap: Any):
+    value: Any = 1
+    for _ in range(depth):
+        value = wrap(value)
+    bodies = [canonical_json({"at": "t", "id": f"c{n}", "x": value}) for n in range(2)]
+    forms._forms.clear()
+    for _ in range(2):  # the second time there is a form
+        found = forms.read(b"deep", bodies)
+        assert found is None or found.ids == ["c0", "c1"]
+    forms._forms.clear()

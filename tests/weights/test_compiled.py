@@ -75,3 +75,5 @@ def test_matrices_that_do_not_fit_are_refused():
     for x, m in (((2, 24), (2, 8, 8)), ((2, 16), (2, 4, 4)), ((2, 20), (2, 8, 8))):
         with pytest.raises(ValueError, match="need 16 features"):
             compiled.rotate(torch.zeros(x), torch.zeros(m))
+    with pytest.raises(ValueError, match="must be a matrix"):
+        compiled.rotate(torch.zeros(3, 2, 16), torch.zeros(2, 8, 8))

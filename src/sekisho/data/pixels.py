@@ -19,7 +19,7 @@ def fitted(width: int, height: int, area: int = AREA) -> tuple[int, int]:
     """The size a picture is scaled to: multiples of 32 near its own shape, at most `area` pixels, at least one block each way."""
     block = PATCH * MERGE
     scale = (area / (width * height)) ** 0.5
-    most = area // block**2
+    most = max(1, area // block**2)
     columns = min(max(1, round(width * scale / block)), most)
     rows = max(1, min(round(height * scale / block), most // columns))
     return columns * block, rows * block

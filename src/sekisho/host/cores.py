@@ -89,6 +89,7 @@ def _is_others_engine(process: Path) -> bool:
 
 def keep_to(cores: Cores) -> None:
     """Bind this process, with all threads it has, to these cores; whatever it starts from now on inherits that. Does nothing where it may not."""
-    for thread in (_PROC / "self" / "task").iterdir():
-        with suppress(OSError):
-            os.sched_setaffinity(int(thread.name), cores)
+    with suppress(OSError):
+        for thread in (_PROC / "self" / "task").iterdir():
+            with suppress(OSError):
+                os.sched_setaffinity(int(thread.name), cores)

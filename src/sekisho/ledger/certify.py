@@ -65,7 +65,12 @@ def certificates(
                 before = _before(db, start, genesis)
                 rows = db.execute(_PLAIN if db.text_factory is bytes else _CAST, (start, until))
             found = _certify(rows, start, before, read)
-        except (sqlite3.Error, TypeError, ValueError):  # a page that cannot be read; a column that is empty
+        except (
+            sqlite3.Error,
+            TypeError,
+            ValueError,
+            RecursionError,
+        ):  # cannot be read; a column that is empty; too deep
             found = None
         yield found
         rows, before = (rows, found.last.encode()) if found else (None, b"")

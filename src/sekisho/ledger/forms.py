@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from .shapes import LARGEST, SMALLEST, Shape, Structure, has_maps, merged, shape, type_of
+from .shapes import LARGEST, SMALLEST, Other, Shape, Structure, has_maps, merged, shape, type_of
 from .spelling import Page, as_python_spells, has_small, read_each
 
 _MOST = 64
@@ -33,7 +33,10 @@ def read(kind: bytes, bodies: Sequence[bytes]) -> Page | None:
         return page
     page = read_each(bodies)
     if page and (form.changes < _CHANGES if form else len(_forms) < _MOST):
-        _forms[kind] = _learnt(form, page.values)
+        try:
+            _forms[kind] = _learnt(form, page.values)
+        except RecursionError:  # sound, and too deep for a type: the kind is read body by body
+            _forms[kind] = _Form(Other(), common=False, changes=_CHANGES)
     return page
 
 

@@ -58,11 +58,11 @@ def parsed(body: bytes, small: bool = True) -> dict[str, Any] | None:
     try:
         value = from_json(body, allow_inf_nan=False, cache_strings="keys")
         again = to_json(value)
+        if small:
+            again = as_python_spells(again)
+        if again != body or value.__class__ is not dict or not _is_sorted(value):
+            return None
     except (ValueError, RecursionError):
-        return None
-    if small:
-        again = as_python_spells(again)
-    if again != body or value.__class__ is not dict or not _is_sorted(value):
         return None
     return None if len(body) >= _MOST_DIGITS and _LONG.search(body) else value
 

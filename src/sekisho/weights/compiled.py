@@ -29,7 +29,10 @@ _PLAIN = (Tensor, torch.nn.Parameter)
 def usable(*tensors: Tensor) -> bool:
     """Whether there is machine code for these. Not inside transformations of torch, whose tensors have no memory."""
     return _installed() and all(
-        t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64) and type(t) in _PLAIN
+        t.device.type == "cpu"
+        and t.dtype in (torch.float32, torch.float64)
+        and type(t) in _PLAIN
+        and not t.is_neg()
         for t in tensors
     )
 
@@ -81,6 +84,8 @@ def rotate(x: Tensor, matrices: Tensor, dtype: torch.dtype | None = None) -> Ten
     Raises:
         ValueError: when the widths do not match.
     """
+    if x.dim() != 2:
+        raise ValueError(f"rows must be a matrix, got {x.dim()} dimensions")
     if matrices.shape != (x.shape[-1] // BLOCK, BLOCK, BLOCK) or x.shape[-1] % BLOCK:
         raise ValueError(f"{len(matrices)} blocks need {len(matrices) * BLOCK} features, got {x.shape[-1]}")
     rows, matrices = x.contiguous(), matrices.contiguous()

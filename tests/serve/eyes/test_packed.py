@@ -116,6 +116,11 @@ def test_every_picture_fits_the_area(width, height):
     assert AREA // 2 <= w * h <= AREA  # llama.cpp leaves these as they are, see `loop.eye_files`
 
 
+@pytest.mark.parametrize("area", [1, 500, 1023, 1024])
+def test_the_smallest_picture_is_one_block(area):
+    assert fitted(640, 480, area) == (32, 32)
+
+
 def test_patches_are_in_the_order_of_the_family():
     pixels = np.zeros((32, 64, 3), np.uint8)
     pixels[16:, 16:32] = 255

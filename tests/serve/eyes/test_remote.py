@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.core.errors import EngineError, SekishoError
+from sekisho.core.sight import Seen
 from sekisho.serve.eyes.remote import GROUP, RemoteEye
 from sekisho.serve.eyes.schema import answer_schema, lint_schema, read_answers
+from sekisho.serve.eyes.sight import require_longer, saw
 
 from ..faulty import Faulty, serving, truth
 
@@ -238,3 +240,31 @@ def test_our_schema_is_one_that_every_backend_keeps():
 )
 def test_what_a_backend_may_ignore_is_found(schema, told):
     assert any(told in finding for finding in lint_schema(schema))
+
+
+@pytest.mark.parametrize(
+    ("dark", "drawn", "again", "believed"),
+    [
+        (0.0, 2.0, 0.0, True),
+        (0.0, 0.0, 0.0, False),
+        (-13.6, -13.5, -13.6, False),
+        (-13.6, -13.2, -13.6, False),
+        (-0.85, -0.45, -0.65, False),
+        (-9.0, -8.0, -9.0, False),
+        (-9.0, -5.0, -9.0, True),
+    ],
+)
+def test_what_differs_by_chance_or_by_rounding_is_no_sight(dark, drawn, again, believed):
+    seen = [Seen(log_odds={"P1": value, "P2": 0.0}) for value in (dark, drawn, again)]
+    assert saw(*seen) == believed
+
+
+@pytest.mark.parametrize(
+    ("without", "with_image", "fine"), [(30, 94, True), (30, 32, False), (30, 30, False), (None, 9, True)]
+)
+def test_a_word_in_an_images_place_is_no_sight(without, with_image, fine):
+    if fine:
+        require_longer(without, with_image)
+    else:
+        with pytest.raises(EngineError, match="does not look"):
+            require_longer(without, with_image)

@@ -87,9 +87,15 @@ class RemoteEye:
         if self._way == _UNKNOWN:
             await by(deadline, self._settle(deadline))
         sent = await asyncio.to_thread(sized, image, self._pixels) if self._pixels else image
-        if callable(self._way):
-            return await self._decided(self._way, sent, questions, deadline)
-        return await self._constrained(sent, questions, deadline)
+        try:
+            if callable(self._way):
+                return await self._decided(self._way, sent, questions, deadline)
+            return await self._constrained(sent, questions, deadline)
+        except EngineTimeoutError:
+            raise
+        except EngineError:
+            self._way = _UNKNOWN  # it may come back as another server, which must show anew that it looks
+            raise
 
     async def _settle(self, deadline: float) -> None:
         """Find out once how the server is asked, however many want to know."""
@@ -106,7 +112,7 @@ class RemoteEye:
         dark, drawn, asked = probes()
         for form in FORMS:
             try:
-                seen = [await self._decided(form, image, asked, deadline) for image in (dark, drawn)]
+                seen = [await self._decided(form, image, asked, deadline) for image in (dark, drawn, dark)]
             except AbsentError:
                 continue
             if saw(*seen):

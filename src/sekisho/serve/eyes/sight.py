@@ -20,6 +20,11 @@ _SIDE = 256
 """Pixels."""
 _ROUNDING = 0.1
 """Log-odds by which answers to the same may differ from call to call; a model that looks tells black from a pattern by far more."""
+_TIMES = 3.0
+_SURE = 7.0
+"""Log-odds of a probability of 0.999."""
+_IMAGE_TOKENS = 16
+"""Tokens that a picture of this size takes at the least; a server that puts a word in its place adds a few."""
 _ASKED = {
     "P1": "Is the image completely black?",
     "P2": "Does the image show a pattern?",
@@ -72,14 +77,23 @@ def _png(picture: Any) -> bytes:
     return out.getvalue()
 
 
-def saw(one: Seen, other: Seen) -> bool:
-    """Whether answers about two pictures differ by more than rounding."""
-    return max(abs(one.log_odds[i] - other.log_odds[i]) for i in one.log_odds) > _ROUNDING
+def saw(one: Seen, other: Seen, again: Seen) -> bool:
+    """Whether answers about two pictures differ by more than those about the first one, asked `again`, do from themselves."""
+    return _apart(one, other) > max(_ROUNDING, _TIMES * _apart(one, again))
+
+
+def _apart(one: Seen, other: Seen) -> float:
+    """Largest difference of log-odds. Very sure answers are held to be equally sure: what is left of a probability near 0 or 1 is rounding."""
+    return max(abs(_held(one.log_odds[i]) - _held(other.log_odds[i])) for i in one.log_odds)
+
+
+def _held(odds: float) -> float:
+    return max(-_SURE, min(_SURE, odds))
 
 
 def require_longer(without: int | None, with_image: int | None) -> None:
-    """Raise EngineError when a prompt has no more tokens with an image than without; a server that does not count is believed."""
-    if without is not None and with_image is not None and with_image <= without:
+    """Raise EngineError when a prompt is not longer by an image's tokens with one than without; a server that does not count is believed."""
+    if without is not None and with_image is not None and with_image < without + _IMAGE_TOKENS:
         raise EngineError(
             "The far eye answers, but does not look at images.",
             "Serve a vision model; llama.cpp wants its `mmproj` file too.",
