@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping, Sequence
 
+from ..core.byte_letters import byte_letters
 from .gguf_header import Header
 from .streaming import StopCutter
 
@@ -33,7 +34,7 @@ class Vocabulary:
             return None
         texts: Sequence[str] = header.values.get("tokenizer.ggml.tokens", [])
         types: Sequence[int] = header.values.get("tokenizer.ggml.token_type", [1] * len(texts))
-        letters = _byte_letters()
+        letters = byte_letters()
         marks = [t for t, kind in zip(texts, types, strict=True) if kind in _MARKS]
         return cls([_piece(t, kind, letters) for t, kind in zip(texts, types, strict=True)], marks)
 
@@ -98,10 +99,3 @@ def _piece(text: str, kind: int, letters: Mapping[str, int]) -> bytes:
     if kind in _LITERAL or any(c not in letters for c in text):
         return text.encode("utf-8")
     return bytes(letters[c] for c in text)
-
-
-def _byte_letters() -> dict[str, int]:
-    """The letter each byte is written as in a byte-level vocabulary (GPT-2): itself when printable, else one from U+0100 on."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [b for b in range(256) if b not in printable]
-    return {chr(b): b for b in printable} | {chr(256 + i): b for i, b in enumerate(rest)}

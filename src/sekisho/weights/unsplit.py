@@ -11,18 +11,11 @@ from collections.abc import Iterable, Sequence
 
 import gguf
 
+from ..core.byte_letters import byte_letters
+
 UNSPLIT = "sarvam-moe"
 _BLANK = "▁"
-
-
-def _raw() -> dict[str, int]:
-    """The byte that each character of a byte-level token stands for (Radford and others 2019): printable ones for themselves, the rest from 256 on."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [b for b in range(256) if b not in plain]
-    return {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(rest)}
-
-
-_RAW = _raw()
+_RAW = byte_letters()
 
 
 def within_lines(merges: Iterable[str]) -> bool:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sekisho.core.errors import EngineError, SekishoError
 from sekisho.core.sight import Seen
 from sekisho.serve.eyes.remote import GROUP, RemoteEye
 from sekisho.serve.eyes.schema import answer_schema, lint_schema, read_answers
-from sekisho.serve.eyes.sight import require_longer, saw
+from sekisho.serve.eyes.sight import require_longer, saw, sized
 
 from ..faulty import Faulty, serving, truth
 
@@ -135,6 +139,48 @@ def test_a_server_that_does_not_look_at_all_is_an_error():
         found = looked(url, times=2)
     assert all(isinstance(f, EngineError) and "does not look" in str(f) for f in found)
     assert app.answered == 0
+
+
+def test_a_look_that_fails_does_not_send_another_to_chat():
+    small, large = _png(np.full((64, 64, 3), 255, np.uint8)), _png(np.zeros((3000, 3000, 3), np.uint8))
+    chatted = []
+
+    class Breaking(Faulty):
+        """Looks in System One; breaks at the small picture."""
+
+        async def _answer(self, path, body):
+            if path != "/v1/systemone":
+                chatted.append(path)
+                return await super()._answer(path, body)
+            asked = json.loads(body)
+            shown = base64.b64decode(asked["assets"]["<image:0>"]["data_base64"])
+            if shown == sized(small, 4096):
+                return 200, {"answers": {}}
+            chance = 0.2 if len(shown) > 1200 else 0.8
+            return 200, {"answers": {k: {"noul": chance} for k in asked["questions"]}}
+
+    async def work(url):
+        eye = RemoteEye(url, "model", pixels=4096)
+        await eye.start()
+        try:
+            await eye.look(large, QUESTIONS, 20.0)
+            return await asyncio.gather(
+                eye.look(large, QUESTIONS, 20.0), eye.look(small, QUESTIONS, 20.0), return_exceptions=True
+            )
+        finally:
+            await eye.stop()
+
+    with serving(Breaking(1, share=0)) as url:
+        seen, error = asyncio.run(work(url))
+    assert isinstance(seen, Seen)
+    assert isinstance(error, EngineError)
+    assert not chatted
+
+
+def _png(pixels):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
 
 
 def test_the_server_shows_once_that_it_looks_however_many_ask_at_once():

@@ -27,7 +27,6 @@ RETRIES = 3
 _OBSERVED = math.log(2.0)
 """Log-odds of an answer without a probability: one observation, (1 + 1) / (1 + 2) (rule of succession, Laplace 1774)."""
 _NEAR_ONE = 1e-6
-_UNKNOWN = "unknown"
 _TOKENS = 16
 """Tokens allowed for one answer."""
 _MORE = 8
@@ -48,7 +47,8 @@ class RemoteEye:
     def __init__(self, url: str, model: str | None = None, key: str | None = None, pixels: int = 0) -> None:
         self._link, self._url, self._model = Link(url, key), url, model
         self._pixels, self._finding = pixels, asyncio.Lock()
-        self._way: Form | str | None = _UNKNOWN
+        self._way: Form | None = None
+        self._known = False
 
     @property
     def info(self) -> EngineInfo:
@@ -84,24 +84,24 @@ class RemoteEye:
             EngineTimeoutError: past the deadline.
         """
         deadline = deadline_in(timeout)
-        if self._way == _UNKNOWN:
-            await by(deadline, self._settle(deadline))
+        way = await by(deadline, self._settled(deadline))
         sent = await asyncio.to_thread(sized, image, self._pixels) if self._pixels else image
         try:
-            if callable(self._way):
-                return await self._decided(self._way, sent, questions, deadline)
+            if way is not None:
+                return await self._decided(way, sent, questions, deadline)
             return await self._constrained(sent, questions, deadline)
         except EngineTimeoutError:
             raise
         except EngineError:
-            self._way = _UNKNOWN  # it may come back as another server, which must show anew that it looks
+            self._known = False  # it may come back as another server, which must show anew that it looks
             raise
 
-    async def _settle(self, deadline: float) -> None:
-        """Find out once how the server is asked, however many want to know."""
+    async def _settled(self, deadline: float) -> Form | None:
+        """How the server is asked; found out once, however many want to know."""
         async with self._finding:
-            if self._way == _UNKNOWN:
-                self._way = await self._found(deadline)
+            if not self._known:
+                self._way, self._known = await self._found(deadline), True
+            return self._way
 
     async def _found(self, deadline: float) -> Form | None:
         """The form of System One in which the server looks at images; None when in none, but in chat.
