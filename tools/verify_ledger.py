@@ -62,7 +62,10 @@ _V3 = _V2 | {
 _V5 = _V3 | {
     "index entries_judgement": "7fa00ebc7e888f0c18392750155c2a347ad5670a8dcb0d1dd9fb4cee0e5d5139",
 }
-VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3, 5: _V5}
+_V6 = {n: digest for n, digest in _V5.items() if n != "index entries_task_decision"} | {
+    "index entries_kind": "d58f59ac24d4f75558ac5d85e9d35cd0057ecbfdd88f1363f35a1cc91299eb18",
+}
+VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3, 5: _V5, 6: _V6}
 """SHA-256 of the SQL of every table, index and trigger, by version of the file (`user_version`)."""
 
 

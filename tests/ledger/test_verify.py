@@ -272,7 +272,7 @@ def test_a_changed_or_added_object_is_named(full, path):
 
 def test_an_index_that_hides_an_entry_is_found(full, path):
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entries_kind'").fetchone()
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'entries_task'").fetchone()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     full.close()
     data = bytearray(path.read_bytes())
@@ -282,7 +282,7 @@ def test_an_index_that_hides_an_entry_is_found(full, path):
     data[page + 3 : page + 5] = (N - 1).to_bytes(2, "big")
     path.write_bytes(data)
     with Ledger.open(path, read_only=True) as ledger:
-        assert len(ledger.entries(kind="judgement")) == N - 1
+        assert len(ledger.entries(task="gate")) == N - 1
         found = ledger.verify()
     assert not found.ok
     assert "SQLite's check" in found.problem

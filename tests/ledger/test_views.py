@@ -9,7 +9,6 @@ def test_nothing_yet(ledger):
     assert views.serving(ledger) is views.active_policy(ledger) is None
     assert views.proof(ledger, "p") is None
     assert views.corrections_for(ledger, "gate") == []
-    assert views.decision_counts(ledger, "gate") == {}
 
 
 def test_the_latest_promotion_serves_also_when_it_goes_back(ledger):
@@ -47,12 +46,6 @@ def test_corrections_come_from_every_page(ledger, monkeypatch):
     given = [correction(f"j{i}") for i in range(11)]
     ledger.append(given)
     assert views.corrections_for(ledger, "gate") == given
-
-
-def test_decisions_are_counted_by_task(ledger):
-    ledger.append([judgement(decision=d) for d in ("ALLOW", "DENY", "ALLOW", "ESCALATE")])
-    ledger.append([judgement(task="question", decision="ALLOW"), correction("j", "DENY")])
-    assert views.decision_counts(ledger, "gate") == {"ALLOW": 2, "DENY": 1, "ESCALATE": 1}
 
 
 def test_contracts_are_in_force_by_name(ledger):

@@ -15,7 +15,6 @@ from . import rows
 from .store import Ledger
 
 _PAGE = 1000
-_OF_KIND = "WHERE kind = ? AND task = ? ORDER BY seq"
 
 
 def history(db: sqlite3.Connection, task: str, model: str) -> list[Activation]:
@@ -102,5 +101,6 @@ def _feedbacks(ledger: Ledger) -> Iterator[Feedback]:
 
 
 def _in(db: sqlite3.Connection, kind: str, task: str) -> Iterator[object]:
-    for row in db.execute(rows.SELECT + _OF_KIND, (kind, task)):
+    where = f"WHERE {rows.of_kind(kind)} AND task = ? ORDER BY seq"
+    for row in db.execute(rows.SELECT + where, (kind, task)):
         yield rows.entry(row).record

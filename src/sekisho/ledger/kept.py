@@ -6,7 +6,9 @@ import hashlib
 import sqlite3
 from typing import NamedTuple
 
-_ERASED = "SELECT value FROM entries, json_each(body, '$.digests') WHERE kind = 'erasure'"
+_ERASED = (
+    "SELECT value FROM entries, json_each(body, '$.digests') WHERE kind = 'erasure' AND kind <> 'judgement'"
+)
 _LOSSES = f"""SELECT min(seq) FILTER (WHERE digest IS NULL AND content NOT IN ({_ERASED})),
         min(seq) FILTER (WHERE digest IS NOT NULL AND content IN ({_ERASED})),
         min(seq) FILTER (WHERE digest IS NOT NULL AND contents.at IS NOT named.at)

@@ -9,10 +9,11 @@ from typing import Any
 from sekisho.core.canonical import utc_after, utc_now
 from sekisho.core.errors import ConflictError, LedgerError
 
-from . import tree
+from . import schema, tree
 from .chain import START, Draft, Entry, Head, Sealed, link
 
 SELECT = "SELECT seq, kind, id, at, body, prev, digest FROM entries "
+_COUNT = "SELECT count(*) FROM entries "
 _INSERT = "INSERT INTO entries (seq, kind, id, at, body, prev, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
 # The same sealed content twice is the same row: its salt makes another content with that digest impossible.
 _KEEP = "INSERT INTO contents (digest, salt, body, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
@@ -62,9 +63,14 @@ def conflict(db: sqlite3.Connection, drafts: Sequence[Draft]) -> ConflictError |
     return None
 
 
+def of_kind(kind: str) -> str:
+    """The condition that an entry is of a kind, with a place for it, so said that the index of kinds serves where it can."""
+    return "kind = ?" if kind == "judgement" else f"kind = ? AND {schema.NO_JUDGEMENT}"
+
+
 def latest_with(db: sqlite3.Connection, kind: str, field: str, value: str) -> Entry | None:
     """Return the newest entry of a kind whose record has that value in that field, also of this very transaction; None when there is none."""
-    where = "WHERE kind = ? AND json_extract(body, '$.' || ?) = ? ORDER BY seq DESC LIMIT 1"
+    where = f"WHERE {of_kind(kind)} AND json_extract(body, '$.' || ?) = ? ORDER BY seq DESC LIMIT 1"
     row = db.execute(SELECT + where, (kind, field, value)).fetchone()
     return entry(row) if row else None
 
@@ -73,6 +79,15 @@ def get(db: sqlite3.Connection, id: str) -> Entry | None:
     """Return the entry with that record id, also of this very transaction; None when there is none."""
     row = db.execute(SELECT + "WHERE id = ?", (id,)).fetchone()
     return entry(row) if row else None
+
+
+def count(db: sqlite3.Connection, kind: str | None) -> int:
+    """Return how many entries there are, of one kind or in all, by the indexes alone."""
+    if kind == "judgement":
+        (others,) = db.execute(_COUNT + f"WHERE {schema.NO_JUDGEMENT}").fetchone()
+        return count(db, None) - int(others)
+    where, given = ("", ()) if kind is None else (f"WHERE {of_kind(kind)}", (kind,))
+    return int(db.execute(_COUNT + where, given).fetchone()[0])
 
 
 def about(db: sqlite3.Connection, kind: str, judgement: str) -> list[Entry]:

@@ -29,6 +29,9 @@ NAMED = """SELECT min(seq) AS seq, at, json_extract(body, '$.content') AS conten
     GROUP BY json_extract(body, '$.content')"""
 """Position and time of the first entry that names each content there is."""
 
+NO_JUDGEMENT = "kind <> 'judgement'"
+"""What a question about other kinds must say, word for word, for the index of kinds to be used."""
+
 _FULL = 2
 
 
@@ -104,12 +107,20 @@ def _spoken_of(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX entries_judgement ON entries (judgement) WHERE judgement IS NOT NULL")
 
 
+def _fewer_indexes(db: sqlite3.Connection) -> None:
+    """Why: as above. The decisions of a task are found by either alone; nearly all entries are judgements, which are met without an index of kinds."""
+    for old in ("kind", "task_decision"):
+        db.execute(f"DROP INDEX IF EXISTS entries_{old}")
+    db.execute(f"CREATE INDEX entries_kind ON entries (kind) WHERE {NO_JUDGEMENT}")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _entries,
     _contents,
     _tree,
     _dates,
     _spoken_of,
+    _fewer_indexes,
 )
 """Step n brings a file to version n (`user_version`). A released step is never edited; a change is a new step."""
 

@@ -290,6 +290,8 @@ class Ledger:
             )
         given = {"kind": kind, "task": task, "decision": decision, "judgement": judgement}
         wheres: dict[str, str | int] = {f"{c} = ?": value for c, value in given.items() if value is not None}
+        if kind is not None:
+            wheres = {rows.of_kind(kind): wheres.pop("kind = ?")} | wheres
         if after or not newest_first:
             wheres["seq < ?" if newest_first else "seq > ?"] = after
         where = f"WHERE {' AND '.join(wheres)}" if wheres else ""
@@ -320,17 +322,7 @@ class Ledger:
     def count(self, kind: str | None = None) -> int:
         """Return how many entries there are, of one kind or in all."""
         with self._reading() as db:
-            if kind is None:
-                return int(db.execute("SELECT count(*) FROM entries").fetchone()[0])
-            return int(db.execute("SELECT count(*) FROM entries WHERE kind = ?", (kind,)).fetchone()[0])
-
-    def decision_counts(self, task: str) -> dict[str, int]:
-        """Return how often each decision of a task was released, by decision."""
-        sql = (
-            "SELECT decision, count(*) FROM entries WHERE task = ? AND decision IS NOT NULL GROUP BY decision"
-        )
-        with self._reading() as db:
-            return dict(db.execute(sql, (task,)).fetchall())
+            return rows.count(db, kind)
 
     def verify(self, witnessed: Path | None = None) -> Verification:
         """Distrust the whole file, on one snapshot, in constant memory, against a witness's file if given; see `verify.audit`."""

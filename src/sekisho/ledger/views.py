@@ -51,7 +51,7 @@ def corrections_for(ledger: Ledger, task: str, superseded: bool = False) -> list
     return [c for c in found if last[c.judgement] == c.id]
 
 
-_UNFINISHED = """WHERE kind = 'judgement' AND task = 'gate' AND decision = 'ESCALATE' AND seq > ? AND NOT EXISTS (
+_UNFINISHED = """WHERE kind = 'judgement' AND +task = 'gate' AND decision = 'ESCALATE' AND seq > ? AND NOT EXISTS (
     SELECT 1 FROM entries AS step WHERE step.judgement = entries.id AND step.kind = 'escalation'
     AND json_extract(step.body, '$.step') IN ('decide', 'expire')) ORDER BY seq LIMIT ?"""
 
@@ -96,11 +96,6 @@ def latest_proof(ledger: Ledger, candidate: str) -> Proof | None:
     """Return the latest proof of a candidate, passed or not; None when there is none."""
     found = [p for e in _all(ledger, "proof") if (p := cast(Proof, e.record)).candidate == candidate]
     return found[-1] if found else None
-
-
-def decision_counts(ledger: Ledger, task: str) -> dict[str, int]:
-    """Return how many judgements of a task released each decision, by decision."""
-    return ledger.decision_counts(task)
 
 
 def _latest(ledger: Ledger, kind: str) -> Record | None:
