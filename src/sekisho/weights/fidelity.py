@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,11 @@ LARGEST_KL: Mapping[str, float] = {
 """Mean KL in nats beyond which a file is broken rather than rounded. They are no promise of quality: for that, read the certificate."""
 
 
-def load_gguf(path: Path) -> Any:
+def load_gguf(path: Path, config: Any = None) -> Any:
     """Load a GGUF file as a transformers model in float32: every weight as llama.cpp reads it.
+
+    Args:
+        config: the model's own configuration, where it is known: transformers does not read all of it from the file, as how positions are scaled.
 
     Raises:
         BakeError: when transformers cannot read it.
@@ -41,7 +45,7 @@ def load_gguf(path: Path) -> Any:
             gguf_file=path.name,
             dtype=torch.float32,
             local_files_only=True,
-            **_heads(path),
+            **(_heads(path) if config is None else {"config": config}),
         ).eval()
     except (OSError, ValueError, KeyError, NotImplementedError, RuntimeError) as e:
         raise BakeError(f"{path} cannot be read back as a model: {e}.", "Export it again.") from e
@@ -83,7 +87,8 @@ def fidelity(
     Args:
         seeing: the folder the file was written from, of a vision-language model; the prompts are text all the same.
     """
-    return compare(plain, load_gguf(path) if seeing is None else load_language(path, seeing), prompts)
+    found = load_gguf(path, deepcopy(plain.config)) if seeing is None else load_language(path, seeing)
+    return compare(plain, found, prompts)
 
 
 def check_fidelity(kind: str, found: Comparison) -> None:

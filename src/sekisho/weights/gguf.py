@@ -23,12 +23,13 @@ from .hf import (
     chat_template,
     gguf_tensors,
     head_dim_of,
+    reach_of,
     read_config,
     read_json,
-    rope_of,
     vocabulary,
 )
 from .quantise import FILE_TYPES, LARGEST_ERROR, Kind, quantise, rounding, type_of
+from .rope import add_rope, rope_of
 from .unsplit import UNSPLIT, readable
 from .vocabularies import byte_types, merges, scores, vocabulary_kind
 
@@ -106,11 +107,10 @@ def add_tensor(writer: gguf.GGUFWriter, name: str, array: Array, kind: Any) -> N
 def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: str, kind: Kind) -> None:
     heads = config["num_attention_heads"]
     head_dim = head_dim_of(config)
-    rope = rope_of(config)
     # llama.cpp refuses a Phi-3 file whose general.name contains "phi3".
     writer.add_name(re.sub("phi3", "phi", name, flags=re.IGNORECASE) or "model")
     writer.add_file_type(FILE_TYPES[kind][1])
-    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_context_length(reach_of(config))
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
@@ -118,18 +118,11 @@ def _add_architecture(writer: gguf.GGUFWriter, config: Mapping[str, Any], name: 
     writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
-    writer.add_rope_dimension_count(int(rope.get("partial_rotary_factor", 1.0) * head_dim))
-    writer.add_rope_freq_base(rope["rope_theta"])
-    if (
-        config["model_type"] in SEEING
-    ):  # pairs of a head that turn with time, height, width; llama.cpp knows a fourth kind
-        writer.add_rope_dimension_sections([*rope["mrope_section"], 0])
+    add_rope(writer, rope_of(config), config, head_dim)
     if head_dim * heads != config["hidden_size"]:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     if config["model_type"] == "phi3":
-        longest = config["max_position_embeddings"]
-        writer.add_rope_scaling_orig_ctx_len(config.get("original_max_position_embeddings") or longest)
         writer.add_sliding_window(config.get("sliding_window") or 0)  # 0: none
     if kind.startswith("q"):
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 
 from ..core.errors import InputError, ShelfError
+from .rope import rope_of, rope_tensors
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,14 +47,7 @@ def read_config(model_dir: Path) -> dict[str, Any]:
             f"{model_dir} holds a model of type {config.get('model_type')!r}.",
             f"GGUF export knows {', '.join(_ARCHITECTURES)}.",
         )
-    rope = rope_of(config)
-    scaling = rope.get("rope_type", rope.get("type", "default"))
-    if scaling != ("mrope" if config["model_type"] in SEEING and scaling == "mrope" else "default"):
-        raise InputError(f"Rope scaling {scaling!r} is not exported.", "Use a base with default rope.")
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    if window and window < config["max_position_embeddings"]:
-        # Measured: llama.cpp attends to everything here, so the two would differ past the window.
-        raise InputError(f"A sliding window of {window} is not exported.", "Use a base that attends to all.")
+    rope_of(config)
     free = config["model_type"] in _FREE_HEADS
     if not free and head_dim_of(config) * config["num_attention_heads"] != config["hidden_size"]:
         head_dim = head_dim_of(config)
@@ -81,13 +75,20 @@ def arch_of(config: Mapping[str, Any]) -> str:
     return str(gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config["model_type"]]])
 
 
+def reach_of(config: Mapping[str, Any]) -> int:
+    """The longest text, in tokens, that llama.cpp reads as transformers does: it attends to everything, so no more than a sliding window."""
+    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    return min(int(config["max_position_embeddings"]), int(window or config["max_position_embeddings"]))
+
+
 def head_dim_of(config: Mapping[str, Any]) -> int:
     """Width of a head."""
     return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
 
 
 def gguf_tensors(model_dir: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Array]]:
-    """Yield every weight as (GGUF name, float32 array); see `named_tensors`."""
+    """Yield every weight as (GGUF name, float32 array), see `named_tensors`, and what positions are scaled by."""
+    yield from rope_tensors(rope_of(config), head_dim_of(config)).items()
     for _, name, array in named_tensors(model_dir, config):
         yield name, array
 
@@ -138,17 +139,6 @@ def _permuted(name: str, array: Array, config: Mapping[str, Any]) -> Array:
     rows, columns = array.shape
     halves = array.reshape(heads, 2, rows // heads // 2, columns)
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows, columns)
-
-
-def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Rope settings in one place, of new (`rope_parameters`) and old configurations."""
-    old = {key: config[key] for key in ("rope_theta", "partial_rotary_factor") if key in config}
-    return {
-        "rope_theta": 10000.0,
-        **old,
-        **(config.get("rope_scaling") or {}),
-        **(config.get("rope_parameters") or {}),
-    }
 
 
 def vocabulary(stored: Mapping[str, Any], size: int) -> tuple[list[str], list[gguf.TokenType]]:
