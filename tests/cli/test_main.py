@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from sekisho import __version__
 from sekisho.cli import main as room
 from sekisho.core.errors import DeviceError, SekishoError, all_errors
 from sekisho.core.table import TABLE
+from sekisho.host.offline import sealed
 
 from .conftest import start
 
@@ -220,3 +222,16 @@ def test_usage_errors_are_errors_of_ours():
 
     assert isinstance(room._usage(TyperException("Odd.")), SekishoError)
     assert room._usage(TyperException("Odd")).what == "Odd."
+
+
+def test_every_command_runs_sealed_and_without_the_libraries_own_news(monkeypatch):
+    def asked(args):
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.warn("this will change", FutureWarning, stacklevel=1)
+        return 40 + sealed() + 2 * len(heard)
+
+    monkeypatch.setattr(room, "run", asked)
+    monkeypatch.setattr(sys, "warnoptions", [])
+    with warnings.catch_warnings(), pytest.raises(SystemExit) as ended:
+        room.main()
+    assert ended.value.code == 41

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
@@ -11,6 +12,7 @@ from typer.exceptions import TyperException
 
 from .. import __version__
 from ..core.errors import InputError, MalformedError, SekishoError
+from ..host.offline import seal
 from . import (
     adapt,
     audit,
@@ -94,6 +96,9 @@ for group in (
 
 def main() -> NoReturn:
     """Run the command line of this process and exit."""
+    seal()
+    if not sys.warnoptions:  # what libraries mean to change is for those who build on them
+        warnings.simplefilter("ignore", FutureWarning)
     sys.exit(run(sys.argv[1:]))
 
 
