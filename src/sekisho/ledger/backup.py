@@ -10,7 +10,7 @@ from pathlib import Path
 from sekisho.core.disk import sync
 from sekisho.core.errors import InputError, LedgerError
 
-from . import schema
+from . import trouble
 from .chain import Head
 from .store import Ledger
 
@@ -37,7 +37,7 @@ def back_up(ledger: Ledger, path: Path) -> Head:
         part.replace(path)
         sync([path.parent])
     except sqlite3.Error as e:
-        raise schema.translated(e, path) from e
+        raise trouble.translated(e, path) from e
     except OSError as e:
         raise LedgerError(
             f"The backup {path} cannot be written: {e}.", "Check the path and its rights."

@@ -20,7 +20,7 @@ from sekisho.core.errors import ConflictError, LedgerError
 from sekisho.core.records import Erasure, Hold
 from sekisho.core.retention import ALL
 
-from . import schema
+from . import schema, trouble
 from .chain import Entry, Head
 from .store import Ledger
 
@@ -195,4 +195,4 @@ def empty_log(path: Path) -> None:
                     raise LedgerError(what, "Run `sekisho audit retain` again.")
                 time.sleep(0.05)
     except sqlite3.Error as e:
-        raise schema.translated(e, path) from e
+        raise trouble.translated(e, path) from e

@@ -1,4 +1,4 @@
-"""The ledger's file: how a connection is opened, which tables there are, and what SQLite's errors mean to people.
+"""The ledger's file: how a connection is opened, and which tables there are.
 
 Every connection of the house comes from `connect`, so every one has WAL, `synchronous=FULL` and a busy timeout; a default of the
 SQLite that Python happens to be built with is never relied on.
@@ -16,6 +16,7 @@ from pathlib import Path
 from sekisho.core.errors import LedgerError
 
 from . import place, tree
+from .trouble import CLOSED, primary
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process before it gives up; with the engine's deadline it bounds an answer."""
@@ -176,7 +177,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         migrate(db)
         check_version(db, path)
         if not os.access(path, os.W_OK):  # SQLite would only say so at the first judgement
-            raise LedgerError(f"{path} {_CLOSED[0]}.", _CLOSED[1])
+            raise LedgerError(f"{path} {CLOSED[0]}.", CLOSED[1])
     except BaseException:
         db.close()
         raise
@@ -202,7 +203,7 @@ def _enter_wal(db: sqlite3.Connection) -> None:
             db.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as e:
-            if _primary(e) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if primary(e) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
 
@@ -282,67 +283,3 @@ def roll_back(db: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):
         if db.in_transaction:
             db.execute("ROLLBACK")
-
-
-def _primary(e: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 when Python itself raised the error."""
-    return (getattr(e, "sqlite_errorcode", None) or 0) & 0xFF
-
-
-_DAMAGED = (
-    "is damaged or is no ledger",
-    "Keep the file as it is, run `sekisho audit verify`, then restore a backup.",
-)
-_CLOSED = (
-    "may not be written",
-    "Check the rights of the file and its folder, and that it was not opened read-only.",
-)
-_NO_LOCKS = (
-    "cannot be locked, as on a network share without a lock service",
-    "Keep `home` on a disk of this machine; nothing was written.",
-)
-_LOCKING = {
-    sqlite3.SQLITE_PROTOCOL,
-    sqlite3.SQLITE_IOERR_LOCK,
-    sqlite3.SQLITE_IOERR_RDLOCK,
-    sqlite3.SQLITE_IOERR_UNLOCK,
-    sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
-    sqlite3.SQLITE_IOERR_SHMLOCK,
-}
-"""SQLite's full result codes of locks that cannot be had at all, which is another thing than a lock that somebody else has."""
-_MEANING = {
-    sqlite3.SQLITE_BUSY: ("is locked by another process", "Find the process that holds it, then try again."),
-    sqlite3.SQLITE_LOCKED: ("is locked by another connection", "Try again."),
-    sqlite3.SQLITE_FULL: (
-        "has no room to grow",
-        "Free space on its disk, then try again; nothing was written.",
-    ),
-    sqlite3.SQLITE_IOERR: ("could not be read or written by the disk", "Check the disk and the system log."),
-    sqlite3.SQLITE_CANTOPEN: (
-        "cannot be opened",
-        "Check that the path exists and that its folder may be written.",
-    ),
-    sqlite3.SQLITE_TOOBIG: ("cannot hold a record of that size", "Make the record smaller."),
-    sqlite3.SQLITE_NOMEM: ("ran out of memory", "Free memory, then try again."),
-    sqlite3.SQLITE_READONLY: _CLOSED,
-    sqlite3.SQLITE_PERM: _CLOSED,
-    sqlite3.SQLITE_CORRUPT: _DAMAGED,
-    sqlite3.SQLITE_NOTADB: _DAMAGED,
-}
-
-
-def translated(e: sqlite3.Error, path: Path) -> LedgerError:
-    """Return what a SQLite error means, in words, with what to do about it."""
-    what, do = _MEANING.get(
-        _primary(e), ("failed", "Run `sekisho audit verify`; if it finds nothing, report this.")
-    )
-    if getattr(e, "sqlite_errorcode", None) in _LOCKING:
-        what, do = _NO_LOCKS
-    error = LedgerError(f"The ledger {path} {what} ({e}).", do)
-    error.__cause__ = e
-    return error
-
-
-def of_one_caller(e: sqlite3.Error) -> bool:
-    """Whether a failed shared transaction may have been one caller's doing, so that the others deserve a try alone."""
-    return _primary(e) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_NOMEM}

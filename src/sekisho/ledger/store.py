@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -19,15 +18,15 @@ from typing import Any, Self
 from sekisho.core.errors import InputError, LedgerError
 from sekisho.core.records import Record
 
-from . import rows, schema, witness
+from . import rows, schema, trouble, witness
 from .chain import Entry, Head, Sealed, draft, seal, seal_digest
-from .commit import Job, Queue, Work, closed_error, write
+from .commit import Job, Queue, Work, write
 from .place import Place
+from .readers import Readers
 from .verify import Verification, audit
 
 MAX_PAGE = 10_000
 """Most entries one call returns."""
-_IDLE_READERS = 8
 _REMEMBERED = 30.0
 """Seconds for which a failed append speaks against the ledger; then it deserves another try."""
 _LAST_SEQ = (1 << 63) - 1
@@ -51,9 +50,7 @@ class Ledger:
         self._writer = writer
         self._queue = Queue(self._commit)
         self._place = Place(path) if writer is not None else None
-        self._pool_lock = threading.Lock()
-        self._idle: list[sqlite3.Connection] = []
-        self._closed = False
+        self._readers = Readers(path)
         self._failed: tuple[float, str] | None = None
         self._pace, self._patient = 2 * QUICK, True
         self.clock_tolerance = 300.0
@@ -84,7 +81,7 @@ class Ledger:
                 schema.check_version(db, path)
             return cls(path, None)
         except sqlite3.Error as e:
-            raise schema.translated(e, path) from e
+            raise trouble.translated(e, path) from e
         except OSError as e:
             raise LedgerError(
                 f"The folder of {path} cannot be made: {e}.", "Check the path and its rights."
@@ -93,11 +90,7 @@ class Ledger:
     def close(self) -> None:
         """Finish what waits and close every connection; safe to call twice."""
         self._queue.close()
-        with self._pool_lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for db in idle:
-            db.close()
+        self._readers.close()
         if self._writer is not None:
             # Last, so that its closing moves the write-ahead log into the file.
             self._writer.close()
@@ -161,11 +154,11 @@ class Ledger:
         except LedgerError as e:
             self._fail(batch, e)
         except sqlite3.Error as e:
-            if len(batch) > 1 and schema.of_one_caller(e):
+            if len(batch) > 1 and trouble.of_one_caller(e):
                 for job in batch:
                     self._commit([job])
                 return
-            self._fail(batch, schema.translated(e, self.path))
+            self._fail(batch, trouble.translated(e, self.path))
 
     def _commit_at_once(self, batch: list[Job]) -> bool:
         """Commit unless another process writes; what else is wrong with the file is for those to say who may wait."""
@@ -195,7 +188,7 @@ class Ledger:
         self._failed = time.monotonic(), str(error)
 
     def _check_place(self) -> None:
-        if self._place is not None and not self._closed:
+        if self._place is not None and not self._readers.closed:
             self._place.check()
 
     def _transact(self, batch: list[Job]) -> None:
@@ -231,31 +224,12 @@ class Ledger:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a read connection to one thread and translate what goes wrong."""
         try:
-            db = self._borrow()
-            try:
+            with self._readers.lent() as db:
                 yield db
-            finally:
-                self._give_back(db)
         except sqlite3.Error as e:
-            raise schema.translated(e, self.path) from e
+            raise trouble.translated(e, self.path) from e
         except UnicodeEncodeError as e:
             raise InputError("The text has lone surrogates.", "Send valid Unicode.") from e
-
-    def _borrow(self) -> sqlite3.Connection:
-        with self._pool_lock:
-            if self._closed:
-                raise closed_error()
-            if self._idle:
-                return self._idle.pop()
-        return schema.connect(self.path, "ro")
-
-    def _give_back(self, db: sqlite3.Connection) -> None:
-        with self._pool_lock:
-            # One still in a transaction would show the next reader an old snapshot.
-            if not self._closed and not db.in_transaction and len(self._idle) < _IDLE_READERS:
-                self._idle.append(db)
-                return
-        db.close()
 
     def get(self, id: str) -> Entry | None:
         """Return the entry with that record id, or None."""
