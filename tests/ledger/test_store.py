@@ -87,14 +87,23 @@ def test_filters_and_pages(ledger):
 )
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_filters_are_answered_from_an_index_without_sorting(ledger, filters, newest_first):
+    plan = plan_of(ledger, **filters, newest_first=newest_first)
+    assert "USING INDEX" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def plan_of(ledger, **given):
     seen = []
     with ledger._reading() as db:
         db.set_trace_callback(seen.append)
-    ledger.entries(**filters, newest_first=newest_first)
+    ledger.entries(**given)
     with ledger._reading() as db:
-        plan = " ".join(str(r[3]) for r in db.execute("EXPLAIN QUERY PLAN " + seen[-1]))
-    assert "USING INDEX" in plan
-    assert "TEMP B-TREE" not in plan
+        return " ".join(str(r[3]) for r in db.execute("EXPLAIN QUERY PLAN " + seen[-1]))
+
+
+def test_what_speaks_of_a_judgement_is_found_by_that(ledger):
+    for kind in ("correction", "stretch", "judgement"):
+        assert "entries_judgement (judgement=?" in plan_of(ledger, kind=kind, judgement="j")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from . import schema, tree
 from .chain import START, Draft, Entry, Head, Sealed, link
 
 SELECT = "SELECT seq, kind, id, at, body, prev, digest FROM entries "
-_COUNT = "SELECT count(*) FROM entries "
+_COUNT = "SELECT count(*) FROM entries"
 _INSERT = "INSERT INTO entries (seq, kind, id, at, body, prev, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
 # The same sealed content twice is the same row: its salt makes another content with that digest impossible.
 _KEEP = "INSERT INTO contents (digest, salt, body, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
@@ -84,9 +84,9 @@ def get(db: sqlite3.Connection, id: str) -> Entry | None:
 def count(db: sqlite3.Connection, kind: str | None) -> int:
     """Return how many entries there are, of one kind or in all, by the indexes alone."""
     if kind == "judgement":
-        (others,) = db.execute(_COUNT + f"WHERE {schema.NO_JUDGEMENT}").fetchone()
-        return count(db, None) - int(others)
-    where, given = ("", ()) if kind is None else (f"WHERE {of_kind(kind)}", (kind,))
+        # In one question, as others write meanwhile.
+        return int(db.execute(f"SELECT ({_COUNT}) - ({_COUNT} WHERE {schema.NO_JUDGEMENT})").fetchone()[0])
+    where, given = ("", ()) if kind is None else (f" WHERE {of_kind(kind)}", (kind,))
     return int(db.execute(_COUNT + where, given).fetchone()[0])
 
 

@@ -264,7 +264,7 @@ class Ledger:
             )
         given = {"kind": kind, "task": task, "decision": decision, "judgement": judgement}
         wheres: dict[str, str | int] = {f"{c} = ?": value for c, value in given.items() if value is not None}
-        if kind is not None:
+        if kind is not None and judgement is None:  # fewer speak of a judgement than are of a kind
             wheres = {rows.of_kind(kind): wheres.pop("kind = ?")} | wheres
         if after or not newest_first:
             wheres["seq < ?" if newest_first else "seq > ?"] = after
