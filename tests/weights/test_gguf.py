@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import gguf
 import httpx
@@ -246,6 +247,16 @@ def test_a_sliding_window_bounds_the_context(folder, tokenizer, tmp_path):
         ("config.json", lambda c: c.update(model_type="gpt2"), InputError, "gpt2"),
         ("config.json", lambda c: c["rope_parameters"].update(rope_type="longrope"), InputError, "longrope"),
         ("config.json", lambda c: c.update(head_dim=32), InputError, "Heads of 32"),
+        ("config.json", lambda c: c.pop("max_position_embeddings"), ShelfError, "max_position_embeddings"),
+        ("config.json", lambda c: c.update(num_attention_heads=0), ShelfError, "num_attention_heads must"),
+        ("config.json", lambda c: c.update(rope_parameters=[1]), ShelfError, r"config\.json cannot be used"),
+        ("config.json", lambda c: c.update(rope_scaling="yarn"), ShelfError, r"config\.json cannot be used"),
+        (
+            "config.json",
+            lambda c: c["rope_parameters"].update(partial_rotary_factor=None),
+            ShelfError,
+            r"config\.json cannot be used",
+        ),
         ("config.json", lambda c: c.update(attention_bias=True), InputError, "bias"),
         ("config.json", lambda c: c.update(vocab_size=300), InputError, "outside a vocabulary"),
         ("tokenizer.json", lambda t: t["model"].update(type="Unigram"), InputError, "byte-level BPE"),
@@ -272,6 +283,14 @@ def test_missing_files_are_named(tokenizer, tmp_path, file):
     source = save_folder(phi3(tokenizer), tokenizer, tmp_path / "hf")
     (source / file).unlink()
     with pytest.raises(ShelfError):
+        export_gguf(source, tmp_path / "m.gguf", "f16")
+
+
+def test_weights_that_are_cut_off_are_named(folder, tmp_path):
+    source = shutil.copytree(folder, tmp_path / "hf")
+    (file,) = source.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ShelfError, match="not whole"):
         export_gguf(source, tmp_path / "m.gguf", "f16")
 
 

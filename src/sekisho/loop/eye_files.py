@@ -51,6 +51,8 @@ def export_eye(folder: Path, out: Path, kind: Kind = "f16") -> EyeFiles:
     """
     if kind not in FILE_TYPES:
         raise InputError(f"There is no number type {kind!r}.", f"Use one of {', '.join(FILE_TYPES)}.")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file.", "Name a folder for the files to go to.")
     if not sees(folder):
         raise InputError(f"The model of {folder} sees nothing.", "Give the folder of a Qwen2-VL model.")
     own = (folder / "made.json").is_file()

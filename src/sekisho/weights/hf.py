@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ..core.errors import InputError, ShelfError
 from .rope import rope_of, rope_tensors
@@ -32,6 +33,15 @@ SEEING = ("qwen2_vl", "qwen2_5_vl")
 """Families with a vision part."""
 _BIASED = ("qwen2", *SEEING)
 """Families whose queries, keys and values always have biases."""
+_NUMBERS = (
+    "hidden_size",
+    "intermediate_size",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "num_hidden_layers",
+    "rms_norm_eps",
+    "vocab_size",
+)
 _FREE_HEADS = ("llama", "mistral", "qwen2", "qwen3")
 """Families whose heads need not make up the hidden size in llama.cpp."""
 
@@ -39,15 +49,41 @@ _FREE_HEADS = ("llama", "mistral", "qwen2", "qwen3")
 _VISION = re.compile(r"(?:model\.)?visual\.(.+)")
 
 
+@contextmanager
+def configured(model_dir: Path) -> Iterator[None]:
+    """Within: what a configuration lacks, or says in other terms, is an error that names the file. Raises ShelfError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as e:
+        said = f"{e} is missing" if isinstance(e, KeyError) else str(e)
+        raise ShelfError(
+            f"{model_dir / 'config.json'} cannot be used: {said}.", "Give a whole Hugging Face model folder."
+        ) from e
+
+
 def read_config(model_dir: Path) -> dict[str, Any]:
-    """Read config.json and refuse what this exporter cannot carry over exactly."""
-    config = _language(read_json(model_dir / "config.json"))
+    """Read config.json and refuse what this exporter cannot carry over exactly.
+
+    Raises:
+        ShelfError: when it is missing, malformed, or lacks a number.
+        InputError: naming what is not carried over.
+    """
+    with configured(model_dir):
+        return _carried(_language(read_json(model_dir / "config.json")), model_dir)
+
+
+def _carried(config: dict[str, Any], model_dir: Path) -> dict[str, Any]:
     if config.get("model_type") not in _ARCHITECTURES:
         raise InputError(
             f"{model_dir} holds a model of type {config.get('model_type')!r}.",
             f"GGUF export knows {', '.join(_ARCHITECTURES)}.",
         )
-    rope_of(config)
+    wrong = [
+        k for k in _NUMBERS if isinstance(n := config[k], bool) or not isinstance(n, int | float) or n <= 0
+    ]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} must be above 0")
+    rope_tensors(rope_of(config), head_dim_of(config))
     free = config["model_type"] in _FREE_HEADS
     if not free and head_dim_of(config) * config["num_attention_heads"] != config["hidden_size"]:
         head_dim = head_dim_of(config)
@@ -125,9 +161,12 @@ def stored_tensors(model_dir: Path) -> Iterator[tuple[str, torch.Tensor]]:
     if not files:
         raise ShelfError(f"{model_dir} holds no safetensors.", "Give the folder of a baked model.")
     for file in files:
-        with safe_open(file, framework="pt") as stored:
-            for name in stored.keys():  # noqa: SIM118  (not a mapping)
-                yield name, stored.get_tensor(name)
+        try:
+            with safe_open(file, framework="pt") as stored:
+                for name in stored.keys():  # noqa: SIM118  (not a mapping)
+                    yield name, stored.get_tensor(name)
+        except SafetensorError as e:
+            raise ShelfError(f"{file} cannot be read: {e}.", "Copy it again; it is not whole.") from e
 
 
 def _permuted(name: str, array: Array, config: Mapping[str, Any]) -> Array:

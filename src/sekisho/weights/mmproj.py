@@ -17,7 +17,7 @@ from ..core.canonical import new_id
 from ..core.errors import BakeError, InputError
 from ..core.question import Frozen
 from .gguf import add_tensor, write_whole_gguf
-from .hf import SEEING, Array, read_config, read_json, stored_tensors, vision_name
+from .hf import SEEING, Array, configured, read_config, read_json, stored_tensors, vision_name
 from .quantise import FILE_TYPES, rounding
 
 VisionKind = Literal["f32", "f16", "bf16", "q8_0"]
@@ -114,8 +114,13 @@ class Shape(NamedTuple):
 
 
 def shape_of(model_dir: Path) -> Shape:
-    """The vision part's shape. Raises InputError when there is none, or one that cannot be carried over exactly."""
+    """The vision part's shape. Raises InputError when there is none, or one that cannot be carried over exactly; ShelfError as `read_config`."""
     config = read_config(model_dir)
+    with configured(model_dir):
+        return _shape(config, model_dir)
+
+
+def _shape(config: Mapping[str, Any], model_dir: Path) -> Shape:
     kind = config["model_type"]
     if kind not in SEEING:
         raise InputError(f"{model_dir} holds a model of type {kind!r}, which sees nothing.")
