@@ -11,7 +11,7 @@ from typing import Any
 import gguf
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from ..core.errors import BakeError
 from .bake import Comparison, compare
@@ -51,6 +51,15 @@ def load_gguf(path: Path, config: Any = None) -> Any:
         raise BakeError(f"{path} cannot be read back as a model: {e}.", "Export it again.") from e
 
 
+def _in_file(config: Any) -> Any:
+    """A copy of a model's configuration as its file has it: a Mistral's is that of a Llama."""
+    if config.model_type != "mistral":
+        return deepcopy(config)
+    return LlamaConfig(
+        **{k: v for k, v in config.to_dict().items() if k not in ("model_type", "architectures")}
+    )
+
+
 def _heads(path: Path) -> dict[str, int]:
     """The width of heads, where the file says it: transformers does not read that of every family."""
     found = [f for name, f in gguf.GGUFReader(path).fields.items() if name.endswith(".attention.key_length")]
@@ -87,7 +96,7 @@ def fidelity(
     Args:
         seeing: the folder the file was written from, of a vision-language model; the prompts are text all the same.
     """
-    found = load_gguf(path, deepcopy(plain.config)) if seeing is None else load_language(path, seeing)
+    found = load_gguf(path, _in_file(plain.config)) if seeing is None else load_language(path, seeing)
     return compare(plain, found, prompts)
 
 
