@@ -44,6 +44,37 @@ def test_every_way_to_save_memory_saves_some(base: Path) -> None:
     assert plan(shape, recipe, 512, processes=2).total < whole
 
 
+def test_shards_save_what_the_other_processes_hold(base: Path) -> None:
+    recipe = tiny_finetune(batch=64, shard_base=True)
+    shape = shape_of(base, recipe).model_copy(
+        update={"linear": 3_200_000_000, "hidden": 3072, "layers": 32, "vocabulary": 200_000}
+    )
+    alone, two, four = (plan(shape, recipe, 512, processes=n) for n in (1, 2, 4))
+    whole = plan(shape, recipe.model_copy(update={"shard_base": False}), 512, processes=2)
+    assert alone == plan(shape, recipe.model_copy(update={"shard_base": False}), 512)
+    assert two.base == pytest.approx(whole.base / 2, abs=1)
+    assert four.base == pytest.approx(whole.base / 4, abs=1)
+    # The head twice while it comes, and a layer of a hundred million weights.
+    assert two.working - whole.working == 4 * (2 * 200_000 * 3072 + 10**8)
+    assert two.total < whole.total
+
+
+def test_sharding_is_among_what_would_fit(base: Path) -> None:
+    recipe = tiny_finetune(batch=64)
+    shape = shape_of(base, recipe).model_copy(update={"linear": 3_000_000_000, "layers": 30})
+    made = plan(shape, recipe, 192, 2)
+    with pytest.raises(BudgetError) as e:
+        require(made, shape, recipe, 192, made.total - MIB, 2)
+    assert "shard_base = True" in e.value.do
+    with pytest.raises(BudgetError) as e:
+        require(made, shape, recipe, 192, made.total - MIB)
+    assert "shard_base" not in e.value.do
+    shared = recipe.model_copy(update={"shard_base": True})
+    with pytest.raises(BudgetError) as e:
+        require(plan(shape, shared, 192, 2), shape, shared, 192, MIB * 2000, 2)
+    assert "int8" not in e.value.do
+
+
 def test_a_plan_that_does_not_fit_is_refused_with_what_does(base: Path, tmp_path: Path) -> None:
     recipe = tiny_finetune(batch=64)
     shape = shape_of(base, recipe)

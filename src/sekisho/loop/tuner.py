@@ -32,11 +32,13 @@ from ..train import fit as room
 from ..train.board import plot, read_points
 from ..train.documents import as_toml, from_documents, read_any
 from ..train.recipe import Finetune, recipe_digest
+from ..train.together import wait_for_all
 from ..train.tokenizer import decision_ids, encode_parts, special_id
 from ..weights.adapter import save_adapter
 from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
 from ..weights.gauge import apply_gauge, gauge_trial
+from ..weights.shards import sharded_names
 from .exporting import EVERY, export_all, quantiser_is_there
 from .memory import free_memory
 
@@ -116,9 +118,11 @@ class Tuner:
             write_whole(self.out / "recipe.toml", as_toml(self.recipe).encode())
         free = free_memory() if self._free is None else self._free
         model, tokenizer = room.fit(self.recipe, self.base, examples, self.out, self._told, free)
-        self._loaded = (model, tokenizer)
         if first:
             self._keep(model)
+        # A base in shards answers only when all processes ask together; what comes later loads it whole.
+        self._loaded = None if sharded_names(model) else (model, tokenizer)
+        wait_for_all()
         return self.adapter
 
     def generate(self, prompt: str, max_tokens: int = 128) -> str:

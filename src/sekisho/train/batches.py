@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from ..core.prompt import END
 from ..core.question import Example
+from ..weights.shards import read_out
 from .tokenizer import decision_ids, label_ids, special_id
 
 
@@ -103,7 +104,7 @@ def option_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]
     hidden = base.model(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
     ).last_hidden_state
-    full = base.lm_head(hidden[:, -1])
+    full = read_out(base, hidden[:, -1])
     options = batch["options"]
     picked = full.gather(1, options.clamp(min=0)).float()
     return picked.masked_fill(options < 0, float("-inf")), hidden

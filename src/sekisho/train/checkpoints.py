@@ -156,6 +156,22 @@ def resume_from(folder: Path) -> str | None:
     return None if found.newest is None else str(found.newest)
 
 
+def require_processes(checkpoint: str | None, processes: int) -> None:
+    """Refuse to go on with another number of processes than wrote a checkpoint: rows and random draws would be others.
+
+    Raises:
+        TrainingError: naming both numbers.
+    """
+    if checkpoint is None:
+        return
+    wrote = len(list(Path(checkpoint).glob("rng_state*.pth")))
+    if wrote != processes:
+        raise TrainingError(
+            f"{checkpoint} was written by {wrote} processes, and here are {processes}.",
+            f"Go on with {wrote}, or start a new run folder.",
+        )
+
+
 def _keep(beside: Path, folder: Path) -> None:
     mark_whole(beside)
     shutil.rmtree(folder, ignore_errors=True)

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..weights.shards import read_out
+
 
 class Decider(nn.Module):
     """Wraps a model, adapted by PEFT or not.
@@ -49,7 +51,7 @@ class Decider(nn.Module):
             output_hidden_states=bool(self._layers),
         )
         last = out.last_hidden_state
-        full = base.lm_head(last[:, -1])
+        full = read_out(base, last[:, -1])
         picked = full.gather(1, options.clamp(min=0)).float().masked_fill(options < 0, float("-inf"))
         # hidden_states begins with the embeddings.
         inner = tuple(out.hidden_states[1:][i] for i in self._layers) or (last,)

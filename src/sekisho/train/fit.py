@@ -25,11 +25,13 @@ from ..shelf import write_json
 from ..weights.adapter import load_adapter, read_adapter
 from ..weights.families import lora_targets
 from ..weights.gates import GateForm, install_gates
-from ..weights.held import load_held
+from ..weights.held import QUANTISED, load_held
+from ..weights.shards import join, sharded_names
 from .batches import Collator, DecisionRows, score_examples
 from .board import Board
-from .checkpoints import Saves, resume_from
+from .checkpoints import Saves, require_processes, resume_from
 from .decider import Decider
+from .memory import returned_memory
 from .plan import MemoryPlan, peak, plan, require, shape_of
 from .recipe import BaseType, Finetune
 from .steering import GradientNoise, LateMean, RefuseWatch, set_aside
@@ -170,13 +172,14 @@ def fit(
         free: bytes of memory there are; a plan beyond that is refused. None when nobody knows.
 
     Returns:
-        The adapted model in evaluation mode, and its tokenizer.
+        The adapted model in evaluation mode, and its tokenizer. Of a base in shards the model holds this process's share; what is trained is whole in each.
 
     Raises:
         BudgetError: when the memory plan does not fit, with what would.
-        TrainingError: for a loss that is no number, rows that are all too long, a checkpoint that cannot be written, or a run that SIGTERM or SIGINT
+        TrainingError: for a loss that is no number, rows that are all too long, a base that cannot be in shards, a checkpoint of another number of processes, a checkpoint that cannot be written, or a run that SIGTERM or SIGINT
             stopped; it has saved, and goes on when it is started again.
     """
+    _require_shardable(recipe)
     torch.set_num_threads(recipe.threads)
     tokenizer = load_tokenizer(base)
     repeated = [e for e in examples for _ in range(recipe.repeats(e))]
@@ -185,8 +188,10 @@ def fit(
     if not len(rows):
         raise TrainingError("There is no example to train on.", "Gather data first, or raise max_tokens.")
     args = arguments(recipe, out)
+    newest = resume_from(out / "checkpoints")
+    require_processes(newest, args.world_size)
     planned = _plan(recipe, base, rows, free, args.world_size)
-    model = Decider(attach(load_held(base, recipe.base_type), recipe), recipe.pet.layers)
+    model = _decider(recipe, base, args.world_size)
     steering = _steering(recipe, model, tokenizer, watched)
     saves = Saves(recipe.checkpoint_seconds)
     trainer = GateTrainer(
@@ -199,8 +204,8 @@ def fit(
         callbacks=[*steering, saves, _Watch(report), Board(out / "board")],
     )
     trainer.remove_callback(PrinterCallback)
-    with saves:
-        trainer.train(resume_from_checkpoint=resume_from(out / "checkpoints"))
+    with saves, returned_memory(bool(sharded_names(model))):
+        trainer.train(resume_from_checkpoint=newest)
     saves.require_finished(trainer.state)
     for kept in steering:
         if isinstance(kept, LateMean | RefuseWatch):
@@ -210,6 +215,24 @@ def fit(
             out / "memory.json", {"planned": planned.model_dump() | {"total": planned.total}, "peak": peak()}
         )
     return model.adapted.eval(), tokenizer
+
+
+def _require_shardable(recipe: Finetune) -> None:
+    if recipe.shard_base and recipe.base_type in QUANTISED:
+        raise TrainingError(
+            f"A base held as {recipe.base_type} cannot be shared out among processes: its weights lie in blocks with scales beside them.",
+            "Set base_type to bfloat16 or float32, or shard_base to false.",
+        )
+
+
+def _decider(recipe: Finetune, base: Path, processes: int) -> Decider:
+    """Load the base, whole or this process's share of it, and put on it what is trained."""
+    shares = processes if recipe.shard_base else 1
+    held = load_held(base, recipe.base_type, processes=shares)
+    model = Decider(attach(held, recipe), recipe.pet.layers)
+    if shares > 1:
+        join(model)
+    return model
 
 
 def _plan(recipe: Finetune, base: Path, rows: DecisionRows, free: int | None, processes: int) -> MemoryPlan:

@@ -13,6 +13,7 @@ from torch import nn
 from ..core.errors import BudgetError
 from ..core.question import Frozen
 from ..weights.families import empty_model, lora_targets, require_attentions
+from ..weights.held import QUANTISED
 from ..weights.rotation import BLOCK, PARAMETERS
 from ..weights.triality import VIEWS
 from .recipe import BaseType, Finetune
@@ -28,11 +29,11 @@ class MemoryPlan(Frozen):
     """Bytes by what they are for.
 
     Attributes:
-        base: frozen weights.
+        base: frozen weights, or this process's share of them.
         adapter: LoRA and gates, with their gradients and, if the recipe has them, mean and best weights.
         optimiser: its two moments.
         activations: what a part of a batch of the longest rows leaves for the way back.
-        working: the largest thing that is made and thrown away: logits, or rounded weights written out.
+        working: what is made and thrown away: the larger of logits and of rounded weights written out; and of a base in shards, what is whole for the moment.
         runtime: the process itself.
     """
 
@@ -105,7 +106,7 @@ def plan(shape: Shape, recipe: Finetune, longest: int, processes: int = 1) -> Me
 
     Args:
         longest: tokens of the longest row.
-        processes: that share each part of a batch.
+        processes: that share each part of a batch, and if the recipe says so the base.
     """
     rows = -(-recipe.batch // (recipe.accumulation * processes))
     trained = shape.lora + shape.gates
@@ -113,17 +114,15 @@ def plan(shape: Shape, recipe: Finetune, longest: int, processes: int = 1) -> Me
     layer = _of_layer(shape, longest)
     kept = 4 * shape.hidden * shape.layers + layer if recipe.checkpointing else layer * shape.layers
     logits = 3 * 4 * shape.vocabulary * max(rows, 512 if recipe.language_weight else 0)
+    shares = processes if recipe.shard_base else 1
     written_out = 8 * shape.largest if recipe.base_type in ("int8", "nf4") else 0
     # While int8 or nf4 are made, a layer at a time is held in float32 as well.
     return MemoryPlan(
-        base=int(
-            shape.linear * _BYTES[recipe.base_type]
-            + shape.other * (2 if recipe.base_type == "bfloat16" else 4)
-        ),
+        base=int(shape.linear * _BYTES[recipe.base_type] + shape.other * _apart(recipe)) // shares,
         adapter=4 * copies * trained,
         optimiser=(2 if recipe.optimizer == "paged_adamw_8bit" else 8) * trained,
         activations=rows * longest * kept,
-        working=max(logits, written_out),
+        working=max(logits, written_out) + (_gathered(shape, recipe) if shares > 1 else 0),
     )
 
 
@@ -141,7 +140,7 @@ def require(
     if free is None or found.total <= free:
         return
     fits = [
-        f"{name} = {value}" for name, value in _changes(recipe)
+        f"{name} = {value}" for name, value in _changes(recipe, processes)
         if plan(shape, recipe.model_copy(update={name: value}), longest, processes).total <= free
     ]  # fmt: skip
     raise BudgetError(
@@ -162,7 +161,7 @@ def peak() -> int | None:
     return int(most) if sys.platform == "darwin" else int(most) * 1024
 
 
-def _changes(recipe: Finetune) -> Iterator[tuple[str, Any]]:
+def _changes(recipe: Finetune, processes: int) -> Iterator[tuple[str, Any]]:
     parts = recipe.accumulation
     while parts < recipe.batch:
         parts *= 2
@@ -170,9 +169,25 @@ def _changes(recipe: Finetune) -> Iterator[tuple[str, Any]]:
             yield "accumulation", parts
     if not recipe.checkpointing:
         yield "checkpointing", True
+    if processes > 1 and not recipe.shard_base and recipe.base_type not in QUANTISED:
+        yield "shard_base", True
     for held in ("bfloat16", "int8", "nf4"):
-        if _BYTES[held] < _BYTES[recipe.base_type]:
+        if _BYTES[held] < _BYTES[recipe.base_type] and not (recipe.shard_base and held in QUANTISED):
             yield "base_type", held
+
+
+def _apart(recipe: Finetune) -> int:
+    """Bytes of a weight outside linear layers."""
+    return 2 if recipe.base_type == "bfloat16" else 4
+
+
+def _gathered(shape: Shape, recipe: Finetune) -> int:
+    """Bytes of a base in shards that are whole at once. What is gathered is there twice while it comes.
+
+    Either the head comes while the last layer is there, or on the way back the next layer comes beside head and layer.
+    """
+    head, layer = shape.vocabulary * shape.hidden, shape.linear // shape.layers
+    return _apart(recipe) * max(2 * head + layer, head + 3 * layer)
 
 
 def _of_layer(shape: Shape, longest: int) -> int:

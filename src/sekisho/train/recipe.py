@@ -178,6 +178,7 @@ class Finetune(Frozen):
         steps: optimiser steps in all; 0 leaves it to `epochs`.
         base_type: how the frozen base is held: float32, bfloat16, or by bitsandbytes as int8 or nf4 (QLoRA, Dettmers et al. 2023).
         optimizer: adamw, or paged_adamw_8bit, which needs a CUDA GPU.
+        shard_base: whether each of several processes holds a share of the frozen base alone (FSDP2); not of int8 or nf4. Alone, a process holds all.
         checkpointing: whether activations are computed again on the way back instead of being kept.
         gradient_noise: standard deviation added to every gradient after clipping, from a generator of the seed and the step; divided by
             (1 + step)^`noise_decay` (Neelakantan et al. 2015 take 0.55 for the variance, so half of it here).
@@ -207,6 +208,7 @@ class Finetune(Frozen):
     base_type: BaseType = Field("float32", json_schema_extra=NEWER)
     optimizer: Literal["adamw", "paged_adamw_8bit"] = Field("adamw", json_schema_extra=NEWER)
     checkpointing: bool = Field(False, json_schema_extra=NEWER)
+    shard_base: bool = Field(False, json_schema_extra=NEWER)
     gradient_noise: float = Field(0.0, ge=0, json_schema_extra=NEWER)
     noise_decay: float = Field(0.0, ge=0, json_schema_extra=NEWER)
     swa_start: float = Field(1.0, ge=0, le=1, json_schema_extra=NEWER)

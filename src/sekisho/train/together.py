@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def processes() -> int:
@@ -38,3 +42,15 @@ def weight_of(count: Tensor) -> Tensor | float:
     every = count.detach().clone().float()
     dist.all_reduce(every)
     return count * processes() / every.clamp(min=1)
+
+
+def replicated(model: nn.Module, apart: Sequence[str]) -> nn.Module:
+    """Wrap a model so that gradients are averaged over processes, as accelerate does, which refuses a model with shares.
+
+    Args:
+        apart: names of parameters that are left alone, as each process holds another share of them.
+    """
+    wrapper: Any = DistributedDataParallel
+    wrapper._set_params_and_buffers_to_ignore_for_model(model, apart)
+    wrapped: nn.Module = wrapper(model)
+    return wrapped

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from ..core.errors import DeviceError, TrainingError
 from ..weights.gates import gate_parameters
+from ..weights.shards import head_weight, sharded_names
 from .batches import half_precision
 from .board import Speed
 from .checkpoints import WholeTrainer
@@ -20,7 +21,7 @@ from .losses import decision_loss, language_loss, pet_loss, pet_weight, smoothed
 from .recipe import Finetune
 from .sampling import LengthGroups
 from .steering import set_weights, trained_weights
-from .together import weight_of
+from .together import replicated, weight_of
 
 _TRAINED = "trained.safetensors"
 
@@ -106,7 +107,7 @@ class GateTrainer(OrderedTrainer):
         return mean * weight_of(smoothed_places(mask).sum())
 
     def _language(self, last: Tensor, inputs: dict[str, Tensor]) -> Tensor:
-        head = self.model.plain.lm_head.weight
+        head = head_weight(self.model.plain)
         mask = inputs["attention_mask"]
         with half_precision(last, self.args.bf16):
             mean = language_loss(
@@ -141,6 +142,14 @@ class GateTrainer(OrderedTrainer):
         made: torch.optim.Optimizer = _adam(self._recipe.optimizer)([g for g in groups if g["params"]])
         self.optimizer = made
         return made
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        """Average gradients over processes; around a base in shards by ourselves."""
+        apart = sharded_names(self.model)
+        if not apart or model is not self.model:
+            return super()._wrap_model(model, training, dataloader)
+        # Prepared as if for evaluation: half precision as ever, but not wrapped.
+        return replicated(self.accelerator.prepare_model(model, evaluation_mode=True), apart)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """Checkpoint what is trained, gates included, and what steers; the frozen base is not copied."""

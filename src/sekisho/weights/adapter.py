@@ -19,6 +19,7 @@ from ..core.disk import sync
 from ..core.errors import InputError, ShelfError
 from ..core.question import Frozen
 from .gates import GateForm, gate_form, gate_state, gates, install_gates, load_gate_state
+from .shards import is_share
 
 AdapterKind = Literal["lora", "gates", "gates+lora"]
 
@@ -144,7 +145,9 @@ def _kind_of(model: nn.Module) -> AdapterKind:
 def _save_lora(model: Any, folder: Path, base: str) -> None:
     if list(model.peft_config) != ["default"]:
         raise InputError(f"The model holds adapters {list(model.peft_config)}.", "Train one, named default.")
-    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    # Shares of a base left out: PEFT would gather them, and wait for processes that do not save.
+    whole = {name: t for name, t in model.state_dict().items() if not is_share(t)}
+    state = get_peft_model_state_dict(model, whole, save_embedding_layers=False)
     save_file({name: t.detach().cpu().contiguous() for name, t in state.items()}, folder / LORA)
     config = dict(model.peft_config["default"].to_dict())
     config |= {"base_model_name_or_path": base, "inference_mode": True, "revision": None}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ToolError
 from .families import empty_model, load_model
+from .shards import sharding
 
 _log = logging.getLogger("sekisho.weights")
 QUANTISED = ("int8", "nf4")
@@ -22,19 +23,21 @@ NF4_BLOCK = 64
 """Weights that share a scale."""
 
 
-def load_held(folder: Path, held: str, plain: bool = False) -> Any:
+def load_held(folder: Path, held: str, plain: bool = False, processes: int = 1) -> Any:
     """Load a base.
 
     Args:
         held: float32, bfloat16, int8 or nf4.
         plain: write rounded weights out in float32, in plain layers, as a bake needs them.
+        processes: that hold a share of every weight each (`weights.shards`); not of rounded ones.
 
     Raises:
         ShelfError: when the folder holds no such model.
         ToolError: when bitsandbytes is needed and missing.
     """
     if held not in QUANTISED:
-        return load_model(folder, torch.bfloat16 if held == "bfloat16" and not plain else torch.float32)
+        dtype = torch.bfloat16 if held == "bfloat16" and not plain else torch.float32
+        return load_model(folder, dtype, **sharding(folder, processes))
     model = load_model(folder, torch.float32, quantization_config=_settings(held, _kept(folder, held)))
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
