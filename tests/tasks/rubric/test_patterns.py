@@ -53,7 +53,8 @@ def test_any_pack_scores_as_the_rule_is_told(data):
         assert scorer.bits(answers) == bits
         found = scorer.score(bits)
         assert found.pattern_scores == counts
-        assert (found.residual_tie or (found.pattern,)) == tuple(leaders)
+        assert found.residual_tie == (tuple(leaders) if len(leaders) > 1 else ())
+        assert found.pattern == (leaders[0] if bits and len(leaders) == 1 else None)
         assert found.fired == tuple(c for c in scorer.pack.ids if answers[c])
 
 
@@ -77,6 +78,13 @@ def test_the_states_are_told(kotaro):
     assert kotaro.score(full).pattern == "P02"
     assert kotaro.score(0b11).state == "low_coverage"
     assert kotaro.score(0b111).state == "scored"
+
+
+def test_no_evidence_gives_no_outcome_even_where_there_is_only_one():
+    only = Scorer(pack([(["p"], "s", 1)], {"p": ["s"]}, ["s"]))
+    blank = only.score(0, SEED, choose=lambda tied: tied[0])
+    assert (blank.pattern, blank.state, blank.residual_tie, blank.because) == (None, "all_zero", (), ())
+    assert only.score(1).pattern == "p"
 
 
 def test_a_residual_tie_ends_the_same_way_for_the_same_image(kotaro, cases):

@@ -113,10 +113,10 @@ class Scorer:
         """
         (counts, leaders), state = self.standing(bits), self.state(bits)
         tied = tuple([self._names[i] for i in leaders]) if len(leaders) > 1 else ()
-        pattern = None if tied else self._names[leaders[0]]
+        # Where nothing fired nothing speaks for any outcome, not even for the only one of a pack: a name would be the whole judgement.
+        pattern = None if tied or not bits else self._names[leaders[0]]
         broken: TieBreak | None = None
-        # Where nothing fired there is nothing to choose between: the draw would be the whole judgement.
-        if tied and state != "all_zero":
+        if tied and bits:
             pattern, broken = self._end(tied, seed, choose)
         # Every value is made here, so none is checked again.
         return Score.model_construct(
