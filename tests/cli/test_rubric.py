@@ -63,6 +63,23 @@ def test_a_mistake_is_told_without_a_traceback(cli, file, tmp_path):
         assert json.loads(ended.err)["error"]["do"]
 
 
+@pytest.mark.parametrize(
+    ("put", "named"),
+    [
+        ('"A01": NaN', "not the number 0 or 1: A01"),
+        ('"A01": 1e999', "not the number 0 or 1: A01"),
+        ('"A01": 0, "\\ud800": 1', "unknown: \ud800"),
+    ],
+)
+def test_numbers_and_keys_that_have_no_digest_are_refused_in_words(cli, tmp_path, put, named):
+    ids = [f"{group}{n:02}" for group in "ABCD" for n in range(1, 16)]
+    odd = tmp_path / "odd.json"
+    odd.write_text(json.dumps(dict.fromkeys(ids, 0)).replace('"A01": 0', put))
+    ended = cli("rubric", "score", "--pack", "kotaro", "--answers", str(odd), "--json")
+    assert (ended.code, ended.out) == (2, "")
+    assert named in json.loads(ended.err)["error"]["what"]
+
+
 def test_lint_says_what_holds_and_what_does_not(cli, tmp_path):
     whole = cli("rubric", "lint")
     assert whole.code == 0

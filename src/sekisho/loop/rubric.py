@@ -117,8 +117,10 @@ def score(
     """
     pack = read_pack(name, share)
     scorer = Scorer(pack)
+    packed = _packed(scorer, answers)
+    # Only answers that were found valid have a digest: a number such as NaN, or a key of half a character, has none.
     deck = Deck(pack, seed or digest_json(list(answers)))
-    return [_scored(pack, scorer.score(bits, seed), deck, wording) for bits in _packed(scorer, answers)]
+    return [_scored(pack, scorer.score(bits, seed), deck, wording) for bits in packed]
 
 
 def _packed(scorer: Scorer, answers: Sequence[Mapping[str, Any]]) -> list[int]:
