@@ -199,6 +199,7 @@ def _entry(
     took: float,
 ) -> Judgement:
     info = sight.eye.info
+    # Words of `patterns.RESERVED`, so that none can be mistaken for a criterion that fired.
     broken = (f"tie_{scored.tie_break.rule}",) if scored.tie_break else ()
     return Judgement(
         id=new_id("jdg"),

@@ -76,6 +76,9 @@ def test_a_sound_pack_has_no_finding():
     [
         (changed("criteria", 1, "id", to="c0"), ("double_id", "c0")),
         (changed("patterns", 1, "id", to="p"), ("double_id", "p")),
+        (changed("criteria", 0, "id", to="scored"), ("reserved_id", "scored")),
+        (changed("criteria", 0, "id", to="all_zero"), ("reserved_id", "all_zero")),
+        (changed("criteria", 0, "id", to="tie_seed"), ("reserved_id", "tie_seed")),
         (changed("criteria", 1, "question", to=words("C0 ")), ("double_question", "c0")),
         (changed("criteria", 0, "patterns", to=[]), ("unused_criterion", "c0")),
         (changed("criteria", 0, "patterns", to=["p", "z"]), ("unknown_pattern", "c0")),

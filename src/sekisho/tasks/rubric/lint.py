@@ -16,7 +16,7 @@ from ...core.errors import DataError
 from ...core.gate_prompt import Lang
 from ...core.question import Frozen
 from .pack import Pack, Pattern, load_pack
-from .patterns import Scorer
+from .patterns import RESERVED, Scorer
 
 LANGS: tuple[Lang, ...] = ("ja", "en")
 NAME = "name"
@@ -69,6 +69,8 @@ def _doubles(pack: Pack) -> Iterator[Finding]:
     """Ids and questions that stand twice: nobody could tell which of the two is meant."""
     for id in _repeated([c.id for c in pack.criteria]):
         yield _error("double_id", id, "two criteria have this id")
+    for id in (c.id for c in pack.criteria if c.id in RESERVED):
+        yield _error("reserved_id", id, "is a word of the judgement's own; give the criterion another id")
     for id in _repeated([p.id for p in pack.patterns]):
         yield _error("double_id", id, "two patterns have this id")
     for lang in LANGS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Literal
+from typing import Literal, get_args
 
 from ...core.errors import InputError
 from ...core.question import Frozen
@@ -17,6 +17,9 @@ from .pack import Pack
 from .tables import standings
 
 State = Literal["scored", "all_zero", "all_one", "low_coverage"]
+Rule = Literal["seed", "order", "chosen"]
+RESERVED = frozenset((*get_args(State), *(f"tie_{rule}" for rule in get_args(Rule))))
+"""Words that stand in a judgement's reasons beside the criteria that fired; no criterion may be called so."""
 Chooser = Callable[[Sequence[str]], str]
 """Ends a residual tie: gets the tied patterns in the pack's order, returns one of them."""
 
@@ -26,7 +29,7 @@ _DIGITS = bytes.maketrans(b"\0\1", b"01")
 class TieBreak(Frozen):
     """How a residual tie was ended: `seed` with the seed, `order`, or `chosen` by whom the caller asked."""
 
-    rule: Literal["seed", "order", "chosen"]
+    rule: Rule
     seed: str | None = None
 
 
