@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sekisho.tasks.images import Bounds
 from sekisho.tasks.rubric import lint, monitor
-from sekisho.tasks.rubric.pack import parse_pack
+from sekisho.tasks.rubric.pack import load_pack, parse_pack
 from sekisho.tasks.rubric.patterns import Score, Scorer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rubrics.md").read_text(encoding="utf-8")
@@ -20,6 +20,14 @@ def test_the_example_is_a_sound_pack():
     pack = parse_pack(tomllib.loads(example), "docs/rubrics.md")
     assert lint.lint(pack) == ()
     assert Scorer(pack).score(1).pattern == "again"
+
+
+def test_the_same_example_in_yaml_is_the_same_pack(tmp_path):
+    for kind in ("toml", "yaml"):
+        text = re.search(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[1]
+        (tmp_path / f"mine.{kind}").write_text(text, encoding="utf-8")
+    one, two = (load_pack(str(tmp_path / f"mine.{kind}"), tmp_path) for kind in ("toml", "yaml"))
+    assert one.digest() == two.digest()
 
 
 def test_every_finding_is_documented():

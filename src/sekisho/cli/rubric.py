@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..loop.looking import Told
     from ..loop.rubric import Linted, Scored, Watched
 
-PackName = Annotated[str, typer.Option("--pack", help="Name of a pack that ships, or a path to a TOML file.")]
+PackName = Annotated[
+    str, typer.Option("--pack", help="Name of a pack that ships, or a path to a TOML or YAML file.")
+]
 Answers = Annotated[
     Path,
     typer.Option(

@@ -15,9 +15,10 @@ from ..core.policyfile import Bilingual
 from ..core.question import Frozen
 from ..tasks.rubric.census import Census, census
 from ..tasks.rubric.comments import Deck
+from ..tasks.rubric.files import names
 from ..tasks.rubric.lint import Finding, lint, read_pack
 from ..tasks.rubric.monitor import Alarm, Bias, alarms, measure
-from ..tasks.rubric.pack import Pack, load_pack, names
+from ..tasks.rubric.pack import Pack, load_pack
 from ..tasks.rubric.patterns import Score, Scorer
 
 LONGEST = 64 << 20

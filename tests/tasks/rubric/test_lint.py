@@ -5,8 +5,9 @@ import copy
 import pytest
 
 from sekisho.core.errors import DataError, NotFoundError
+from sekisho.tasks.rubric.files import names
 from sekisho.tasks.rubric.lint import lint, read_pack, witness
-from sekisho.tasks.rubric.pack import load_pack, names, parse_pack
+from sekisho.tasks.rubric.pack import load_pack, parse_pack
 from sekisho.tasks.rubric.patterns import Scorer
 
 from .makers import SHARE, document, pack, words

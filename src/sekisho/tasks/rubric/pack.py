@@ -1,4 +1,4 @@
-"""A rubric pack on disk: criteria, patterns, limits. TOML, both languages, every key checked.
+"""A rubric pack: criteria, patterns, limits. Both languages, every key checked.
 
 Whether a well-formed pack also makes sense is asked in `lint`; `lint.read_pack` reads one that does.
 """
@@ -11,11 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from ...core.errors import DataError, NotFoundError
+from ...core.errors import DataError
 from ...core.gate_prompt import Lang
 from ...core.policyfile import Bilingual
 from ...core.question import Frozen
-from ..policy import document_digest, read_document
+from ..policy import document_digest
+from .files import find, read
 
 MAX_CRITERIA = 64
 """Most criteria of a pack: one System One request asks up to 64 `noul` questions."""
@@ -128,16 +129,6 @@ class Pack(Frozen):
         return document_digest(self.model_dump(mode="json"))
 
 
-def folder(share: Path) -> Path:
-    """Where the packs that ship lie."""
-    return share / "policies" / "rubrics"
-
-
-def names(share: Path) -> list[str]:
-    """Names of the packs that ship."""
-    return sorted(p.stem for p in folder(share).glob("*.toml"))
-
-
 def load_pack(name: str, share: Path) -> Pack:
     """Read a pack given by path or by name. It has the right form; it need not make sense.
 
@@ -145,12 +136,8 @@ def load_pack(name: str, share: Path) -> Pack:
         DataError: naming every wrong key.
         NotFoundError: naming the packs there are.
     """
-    path = Path(name) if name.endswith(".toml") else folder(share) / f"{name}.toml"
-    if not path.is_file():
-        raise NotFoundError(
-            f"There is no rubric pack {name!r}.", f"Give a path, or one of: {', '.join(names(share))}."
-        )
-    return parse_pack(read_document(path), str(path))
+    path = find(name, share)
+    return parse_pack(read(path), str(path))
 
 
 def parse_pack(document: Mapping[str, Any], where: str) -> Pack:
