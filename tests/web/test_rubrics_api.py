@@ -83,6 +83,31 @@ def test_what_is_no_image_or_no_sense_is_refused(seeing, sent, status):
     assert seeing.post("/v1/rubrics/intake", **sent).status_code == status
 
 
+def test_words_are_asked_for_in_the_query_as_in_the_body(seeing):
+    png = {"content": picture_file(), "headers": {"content-type": "image/png"}}
+    for sent in ({"files": {"image": picture_file()}}, png):
+        assert seeing.post("/v1/rubrics/intake?lang=xx", **sent).status_code == 422
+        assert seeing.post("/v1/rubrics/intake?lang=ja&lang=en", **sent).status_code == 422
+        assert seeing.post("/v1/rubrics/intake?comments=100000", **sent).status_code == 422
+        answer = seeing.post("/v1/rubrics/intake?lang=en&comments=1", **sent).json()
+        assert len(answer["comments"]) == (1 if answer["pattern"] else 0)
+        assert all(text.isascii() for text in answer["comments"])
+    both = {"files": {"image": picture_file()}, "data": {"lang": "ja"}}
+    assert seeing.post("/v1/rubrics/intake?lang=en", **both).status_code == 422
+    assert seeing.post("/v1/rubrics/intake?lang=ja", **both).status_code == 200
+
+
+@pytest.mark.parametrize(("asked", "least"), [({"comments": 4}, 2), ({"comments": 2, "name": "A"}, 1)])
+def test_more_comments_than_a_pack_has_are_refused_before_the_look(seeing, monkeypatch, asked, least):
+    async def never(*given):
+        raise AssertionError("it looked")
+
+    monkeypatch.setattr("sekisho.serve.eyes.torch.TorchEye.look", never)
+    answer = seeing.post("/v1/rubrics/intake", files={"image": picture_file()}, data=asked)
+    assert answer.status_code == 422
+    assert f"at most {least} comments" in answer.text
+
+
 def test_an_unknown_pack_and_one_not_learnt(seeing):
     assert seeing.post("/v1/rubrics/kotaro", files={"image": picture_file()}).status_code == 409
     assert seeing.post("/v1/rubrics/nothing", files={"image": picture_file()}).status_code == 404

@@ -26,7 +26,7 @@ from ..tasks.rubric.pack import Pack
 from ..tasks.rubric.patterns import Scorer
 from .keeping import Keeper
 from .parts import Parts
-from .rubric import Scored, Wording, worded
+from .rubric import Scored, Wording, require_words, worded
 
 TASK = "rubric"
 _COMMIT_SECONDS = 5.0
@@ -114,6 +114,7 @@ class Eyes:
         start = time.monotonic()
         until = start + self._parts.settings.eye_seconds
         scorer, sight = await self.ready(name), await self._opened()
+        require_words(scorer.pack, wording)
         picture = await _guarded(data, until)
         questions = {c.id: c.question.en for c in scorer.pack.criteria}
         seen = await sight.eye.look(

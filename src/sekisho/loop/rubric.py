@@ -134,6 +134,18 @@ def _packed(scorer: Scorer, answers: Sequence[Mapping[str, Any]]) -> list[int]:
     return packed
 
 
+def require_words(pack: Pack, wording: Wording) -> None:
+    """Raise InputError when some outcome of the pack has too few comments for what is wanted: better now than after a look that then stands nowhere."""
+    least = Deck(pack, "").least(wording.lang, wording.name, wording.most) if wording.count else 0
+    if wording.count > least:
+        named = "with a name" if wording.name else "without a name"
+        raise InputError(
+            f"The pack {pack.name} has at most {least} comments for every outcome in {wording.lang}, {named}; {wording.count} were asked for.",
+            f"Ask for 0 to {least}.",
+            ("body", "comments"),
+        )
+
+
 def worded(pack: Pack, found: Score, seed: str, wording: Wording) -> Scored:
     """A score with its words; comments are drawn by the seed."""
     return _scored(pack, found, Deck(pack, seed), wording)

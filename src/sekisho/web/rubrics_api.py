@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path as File
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from ..core.errors import InputError
@@ -54,7 +56,8 @@ async def list_packs(request: Request) -> Response:
     "/v1/rubrics/{pack}",
     summary="Judge an image by a rubric",
     description="One image, as a multipart part, as JSON with one asset (System One), or as the body itself. The judgement, with the image's digest, is in the ledger before the answer is sent. "
-    "A criterion nobody answered is an error, never a no. `comments` asks for so many comments in `lang`, with `name` put in.",
+    "A criterion nobody answered is an error, never a no. `comments` asks for so many comments in `lang`, with `name` put in; how many a pack can always give is in docs/rubrics.md. "
+    "These three may stand in the query as well.",
     responses={
         200: {"model": RubricAnswer, "description": "Outcome, scores, comments, every criterion."},
         **ERRORS,
@@ -66,18 +69,29 @@ async def judge(request: Request, pack: _Name) -> Response:
     desk = desk_of(request)
     sent = await read_picture(request)
     links = {"request": request_id(request), **links_of(caller_of(request))}
-    work = desk.eyes.recognise(sent.data, pack, _wording(sent.fields), links)
+    work = desk.eyes.recognise(sent.data, pack, _wording(_fields(request.query_params, sent.fields)), links)
     found = await unless_gone(request, work)
     return json_response(found.model_dump(mode="json"), headers={REQUEST_ID: links["request"]})
 
 
-def _wording(fields: Any) -> Wording:
+def _fields(query: QueryParams, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a request, from its query and its body. Raises InputError for one that is given in two ways: which counts is anybody's guess."""
+    found: dict[str, Any] = {}
+    for name in ("comments", "lang", "name"):
+        given = [*query.getlist(name), *([body[name]] if name in body else [])]
+        if any(str(one) != str(given[0]) for one in given):
+            raise InputError(f"`{name}` is given in two ways.", "Give it once.", ("query", name))
+        found |= {name: given[-1]} if given else {}
+    return found
+
+
+def _wording(fields: Mapping[str, Any]) -> Wording:
     """What words are wanted. Raises InputError for a field that makes no sense; fields that are not ours are passed over."""
     count, lang, name = fields.get("comments", 0), fields.get("lang", "ja"), fields.get("name")
     if lang not in ("ja", "en"):
         raise InputError(f"There is no language {lang!r}.", "Use ja or en.", ("body", "lang"))
-    if isinstance(count, str) and count.isascii() and count.isdigit():
-        count = int(count[:4])
+    if isinstance(count, str) and count.isascii() and count.isdigit() and len(count) <= 2:
+        count = int(count)
     if type(count) is not int or not 0 <= count <= 20:
         raise InputError("`comments` is not a number from 0 to 20.", "", ("body", "comments"))
     if name is not None and not isinstance(name, str):

@@ -44,6 +44,16 @@ def test_a_call_never_repeats_itself_though_the_deck_runs_out():
         assert len(set(deck.draw("P05", "en", count=2))) == 2
 
 
+@pytest.mark.parametrize(("given", "least"), [("kotaro", (3, 3)), ("intake", (2, 1))])
+def test_as_many_can_be_drawn_whatever_the_outcome(given, least):
+    read = read_pack(given, SHARE)
+    for lang in ("ja", "en"):
+        assert (Deck(read, "s").least(lang), Deck(read, "s").least(lang, "A")) == least
+        for pattern in read.patterns:
+            assert len(Deck(read, "s").draw(pattern.id, lang, least[0])) == least[0]
+    assert Deck(read, "s").least("ja", most=1) == 0
+
+
 def test_the_seed_decides():
     seeds = [f"sha256:{i}" for i in range(30)]
     assert Deck(KOTARO, "a").draw("P01", "ja", 3) == Deck(KOTARO, "a").draw("P01", "ja", 3)

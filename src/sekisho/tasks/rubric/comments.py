@@ -46,6 +46,10 @@ class Deck:
             chosen.append(self._next(fitting, spent, chosen, f"{self._seed}\n{pattern}\n{lang}\n{number}"))
         return tuple(text.replace("{name}", name or "") for text in chosen)
 
+    def least(self, lang: Lang, name: str | None = None, most: int | None = None) -> int:
+        """How many comments can be drawn whatever the outcome is. Raises InputError for a name the pack cannot use."""
+        return min(len(self._fitting(pattern, lang, name, most)) for pattern in self._templates)
+
     def _fitting(self, pattern: str, lang: Lang, name: str | None, most: int | None) -> list[str]:
         """Templates that can be used, in the pack's order."""
         if pattern not in self._templates:
