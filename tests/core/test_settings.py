@@ -58,6 +58,7 @@ GOOD = {
     "eye_pixels": "110592",
     "eye_key": "k",
     "eye_seconds": "9",
+    "rubric_second_look": "on",
     "keep_images": "on",
     "cors_origins": "http://localhost:3000",
     "recipe": "mine",

@@ -47,6 +47,12 @@ MODELS: tuple[Spec, ...] = (
         "eye_seconds", values.real(0.1, 3600), 30.0, "Seconds for one image, from its bytes to its answers."
     ),
     Spec(
+        "rubric_second_look",
+        values.choice("off", "on"),
+        "off",
+        "`on`: where exactly two outcomes of a rubric tie, the image is looked at once more for what tells them apart; see docs/rubrics.md.",
+    ),
+    Spec(
         "keep_images",
         values.choice("off", "on"),
         "off",

@@ -24,9 +24,11 @@ from ..tasks.images import Bounds, Picture, look
 from ..tasks.rubric.lint import read_pack
 from ..tasks.rubric.pack import Pack
 from ..tasks.rubric.patterns import Scorer
+from ..tasks.rubric.second import SecondLook
 from .keeping import Keeper
 from .parts import Parts
 from .rubric import Scored, Wording, require_words, worded
+from .second_look import looked_again
 
 TASK = "rubric"
 _COMMIT_SECONDS = 5.0
@@ -50,6 +52,7 @@ class Recognised(Scored):
     Attributes:
         judgement: `jdg_…`, to be corrected by criterion.
         image: digest of the file as it came.
+        second_look: what was made of a tie of two; None when there was none, or the setting is off.
         checks: every criterion in the pack's order.
     """
 
@@ -59,6 +62,7 @@ class Recognised(Scored):
     model: str
     calibration: str
     milliseconds: float
+    second_look: SecondLook | None = None
     checks: tuple[Check, ...]
 
 
@@ -117,30 +121,31 @@ class Eyes:
         require_words(scorer.pack, wording)
         picture = await _guarded(data, until)
         questions = {c.id: c.question.en for c in scorer.pack.criteria}
-        seen = await sight.eye.look(
-            await asyncio.to_thread(picture.png, _LONGEST), questions, max(0.01, until - time.monotonic())
-        )
+        png = await asyncio.to_thread(picture.png, _LONGEST)
+        seen = await sight.eye.look(png, questions, max(0.01, until - time.monotonic()))
         chances = calibrated(sight, scorer.pack, seen)
-        scored = worded(
-            scorer.pack, scorer.score(scorer.bits_of(chances), picture.digest), picture.digest, wording
-        )
+        score, second = scorer.score(scorer.bits_of(chances), picture.digest), None
+        if self._parts.settings.rubric_second_look == "on":
+            score, second, seen = await looked_again(sight, scorer, score, chances, seen, png, until)
+        scored = worded(scorer.pack, score, picture.digest, wording)
         took = round(1000 * (time.monotonic() - start), 3)
         record = _entry(
             sight,
             scorer.pack,
             scored,
+            second,
             chances,
             seen,
             {**links, **{"request": links.get("request") or new_id("req")}},
             took,
         )
         content = _content(
-            scorer.pack, picture, scored, data if self._parts.settings.keep_images == "on" else None
+            scorer.pack, picture, scored, second, data if self._parts.settings.keep_images == "on" else None
         )
         kept = (await Keeper(self._parts.ledger).keep([record], content, time.monotonic() + _COMMIT_SECONDS))[
             0
         ]
-        return _told(scorer.pack, scored, chances, kept, picture, took)
+        return _told(scorer.pack, scored, second, chances, kept, picture, took)
 
     async def _opened(self) -> Sight:
         async with self._opening:
@@ -194,6 +199,7 @@ def _entry(
     sight: Sight,
     pack: Pack,
     scored: Scored,
+    second: SecondLook | None,
     chances: Mapping[str, float],
     seen: Seen,
     links: Mapping[str, str],
@@ -202,6 +208,7 @@ def _entry(
     info = sight.eye.info
     # Words of `patterns.RESERVED`, so that none can be mistaken for a criterion that fired.
     broken = (f"tie_{scored.tie_break.rule}",) if scored.tie_break else ()
+    again = (second.reason,) if second else ()
     return Judgement(
         id=new_id("jdg"),
         at=utc_now(),
@@ -212,7 +219,7 @@ def _entry(
         raw={i: 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, x)))) for i, x in seen.log_odds.items()},
         answer=scored.pattern,
         decision=scored.pattern or scored.state,
-        reasons=(scored.state, *broken, *scored.fired),
+        reasons=(scored.state, *broken, *again, *scored.fired),
         stamp=Stamp(
             engine=info.engine,
             model=info.model,
@@ -225,7 +232,9 @@ def _entry(
     )
 
 
-def _content(pack: Pack, picture: Picture, scored: Scored, data: bytes | None) -> dict[str, Any]:
+def _content(
+    pack: Pack, picture: Picture, scored: Scored, second: SecondLook | None, data: bytes | None
+) -> dict[str, Any]:
     """What is kept beside the judgement: which image it was, never the image itself unless a setting says so."""
     found: dict[str, Any] = {
         "image": picture.digest,
@@ -233,12 +242,19 @@ def _content(pack: Pack, picture: Picture, scored: Scored, data: bytes | None) -
         "size": [picture.image.width, picture.image.height],
         "pack": {"name": pack.name, "version": pack.version, "digest": pack.digest()},
         "pattern_scores": dict(scored.pattern_scores),
+        **({"second_look": second.model_dump(mode="json")} if second else {}),
     }
     return found if data is None else found | {"file": base64.b64encode(data).decode("ascii")}
 
 
 def _told(
-    pack: Pack, scored: Scored, chances: Mapping[str, float], kept: Judgement, picture: Picture, took: float
+    pack: Pack,
+    scored: Scored,
+    second: SecondLook | None,
+    chances: Mapping[str, float],
+    kept: Judgement,
+    picture: Picture,
+    took: float,
 ) -> Recognised:
     fired = set(scored.fired)
     checks = tuple(
@@ -253,6 +269,7 @@ def _told(
         model=kept.stamp.model,
         calibration=kept.stamp.calibration,
         milliseconds=took,
+        second_look=second,
         checks=checks,
     )
 

@@ -47,6 +47,9 @@ class RubricAnswer(Open):
     residual_tie: list[str]
     fired: list[str]
     because: list[str]
+    second_look: dict[str, Any] | None = Field(
+        None, description="How a tie of two outcomes was looked at again, where the house does so."
+    )
     comments: list[str]
     checks: list[CheckShown]
     model: str
