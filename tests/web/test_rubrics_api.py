@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 
 import pytest
 from starlette.testclient import TestClient
 
+from sekisho.core.engine import EngineInfo
 from sekisho.core.sight import Seen, Sight
 from sekisho.loop.recognise import Eyes
 from sekisho.web.app import create_app
@@ -35,6 +37,39 @@ def test_the_packs_are_listed(seeing):
     rubrics = seeing.get("/v1/rubrics").json()["rubrics"]
     assert {r["name"] for r in rubrics} == {"intake", "kotaro"}
     assert next(r for r in rubrics if r["name"] == "intake")["criteria"] == 60
+
+
+def test_a_pack_of_ones_own_lies_beside_those_that_ship(tmp_path, engine):
+    share = tmp_path / "share"
+    shutil.copytree(makers.ROOT / "policies", share / "policies")
+    mine = share / "policies" / "rubrics" / "mine.yaml"
+    example = re.search(
+        r"```yaml\n(.*?)```", (makers.ROOT / "docs/rubrics.md").read_text(encoding="utf-8"), re.DOTALL
+    )[1]
+    mine.write_text(example.replace("name: mine", "name: another", 1), encoding="utf-8")
+    with makers.house(tmp_path / "home", share=share) as house:
+
+        class Sure:
+            info = EngineInfo(engine="fake", model="fake", model_digest="sha256:0", context=0, device="none")
+
+            async def start(self):
+                """Nothing to load."""
+
+            async def stop(self):
+                """Nothing to free."""
+
+            async def look(self, image, questions, timeout):
+                return Seen(log_odds=dict.fromkeys(questions, 3.0))
+
+        app = create_app(house, makers.judge_over(house, engine))
+        with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+            object.__setattr__(client.app.state.desk, "eyes", Eyes(house, Sight(Sure())))
+            listed = [r["name"] for r in client.get("/v1/rubrics").json()["rubrics"]]
+            first = client.post("/v1/rubrics/mine", files={"image": picture_file()}).json()
+            mine.write_text(example.replace("id: again", "id: anew"), encoding="utf-8")
+            edited = client.post("/v1/rubrics/mine", files={"image": picture_file()}).json()
+    assert listed == ["intake", "kotaro", "mine"]
+    assert (first["pattern"], edited["pattern"]) == ("again", "again")
 
 
 def test_three_ways_to_send_an_image_give_the_same_answers(seeing):
@@ -110,7 +145,11 @@ def test_more_comments_than_a_pack_has_are_refused_before_the_look(seeing, monke
 
 def test_an_unknown_pack_and_one_not_learnt(seeing):
     assert seeing.post("/v1/rubrics/kotaro", files={"image": picture_file()}).status_code == 409
-    assert seeing.post("/v1/rubrics/nothing", files={"image": picture_file()}).status_code == 404
+    nothing = seeing.post("/v1/rubrics/nothing", files={"image": picture_file()})
+    assert nothing.status_code == 404
+    assert "intake, kotaro" in nothing.text
+    assert "path," not in nothing.text
+    assert "policies/rubrics" in nothing.text
     assert seeing.post("/v1/rubrics/..%2Fx", files={"image": picture_file()}).status_code in (404, 422)
 
 

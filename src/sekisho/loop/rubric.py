@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.canonical import digest_json
-from ..core.errors import DataError, InputError, MalformedError
+from ..core.errors import DataError, InputError, MalformedError, NotFoundError
 from ..core.gate_prompt import Lang
 from ..core.policyfile import Bilingual
 from ..core.question import Frozen
@@ -72,21 +72,31 @@ class Wording(Frozen):
 
 
 def shown(share: Path) -> list[dict[str, Any]]:
-    """The packs that ship, in short: name, version, title, number of criteria, names of the outcomes."""
+    """The packs that have a name, in short: that name, version, title, number of criteria, names of the outcomes."""
     return [
         {
-            "name": p.name,
+            "name": name,
             "version": p.version,
             "title": p.title.model_dump(),
             "criteria": len(p.criteria),
             "patterns": {one.id: one.title.model_dump() for one in p.patterns},
         }
-        for p in (load_pack(n, share) for n in names(share))
+        for name, p in ((n, load_pack(n, share)) for n in names(share))
     ]
 
 
+def require_named(name: str, share: Path) -> None:
+    """Raise NotFoundError for what is no pack's name, in words for those who cannot give a path."""
+    known = names(share)
+    if name not in known:
+        raise NotFoundError(
+            f"There is no rubric pack {name!r}.",
+            f"Name one of: {', '.join(known)}. A pack of your own belongs into policies/rubrics under the server's `share`.",
+        )
+
+
 def lint_packs(name: str | None, share: Path) -> list[Linted]:
-    """Lint one pack, by path or by name, or every pack that ships. Raises DataError for a file that is no pack."""
+    """Lint one pack, by path or by name, or every pack that has a name. Raises DataError for a file that is no pack."""
     return [_linted(load_pack(n, share)) for n in ([name] if name else names(share))]
 
 

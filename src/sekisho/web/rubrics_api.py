@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from ..core.errors import InputError
-from ..loop.rubric import Wording, shown
+from ..loop.rubric import Wording, require_named, shown
 from .access import REQUEST_ID
 from .desk import caller_of, desk_of, links_of, request_id
 from .errors import json_response
@@ -25,7 +25,7 @@ router = APIRouter(tags=["Rubrics"])
 _PAGE = File(__file__).parent / "pages" / "rubrics.html"
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """What the page may load: nothing but itself."""
-_Name = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="A pack that ships.")]
+_Name = Annotated[str, Path(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$", description="Name of a pack.")]
 
 
 @router.get(
@@ -43,7 +43,7 @@ async def page() -> Response:
 @router.get(
     "/v1/rubrics",
     summary="List rubric packs",
-    description="Names, titles and sizes of the packs that ship.",
+    description="Names, titles and sizes of the packs that ship, and of your own beside them.",
     responses={200: {"model": RubricList, "description": "The packs."}, **ERRORS},
 )
 async def list_packs(request: Request) -> Response:
@@ -68,6 +68,7 @@ async def judge(request: Request, pack: _Name) -> Response:
     """Judge one image."""
     desk = desk_of(request)
     sent = await read_picture(request)
+    await asyncio.to_thread(require_named, pack, desk.parts.settings.share)
     links = {"request": request_id(request), **links_of(caller_of(request))}
     work = desk.eyes.recognise(sent.data, pack, _wording(_fields(request.query_params, sent.fields)), links)
     found = await unless_gone(request, work)

@@ -20,7 +20,7 @@ class RubricShown(BaseModel):
 
 
 class RubricList(BaseModel):
-    """The packs that ship."""
+    """The packs there are."""
 
     rubrics: list[RubricShown]
 
