@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 
 import pytest
 
@@ -25,6 +26,7 @@ from sekisho.loop.correct import correct
 from sekisho.loop.looking import images_in, run
 from sekisho.loop.recognise import Eyes, last_words
 from sekisho.loop.rubric import Wording
+from sekisho.serve.eyes import torch as torch_eye
 from sekisho.wiring import build, make_sight
 from small_eye import PACK, ROOT, eye_folder, picture_file
 
@@ -178,6 +180,28 @@ def test_the_deadline_holds(tmp_path, folder):
 
     with house(tmp_path, eye_seconds=0.3) as parts, pytest.raises(EngineTimeoutError):
         asyncio.run(work(parts))
+
+
+def test_loading_the_eye_takes_no_time_from_the_first_image(tmp_path):
+    class Slow(Blind):
+        async def start(self):
+            await asyncio.sleep(0.8)
+
+    async def answer(questions, timeout):
+        assert timeout > 0.2
+        return Seen(log_odds=dict.fromkeys(questions, 1.0))
+
+    with house(tmp_path, eye_seconds=0.5) as parts:
+        eyes = Eyes(parts, Sight(Slow(answer)))
+        found = asyncio.run(eyes.recognise(picture_file(), "intake"))
+    assert found.milliseconds < 800
+
+
+def test_an_eye_that_is_not_loaded_in_time_is_blamed_and_not_the_image(parts, monkeypatch):
+    monkeypatch.setattr(torch_eye, "_LOADING", 0.05)
+    monkeypatch.setattr(torch_eye.TorchEye, "_load", lambda _: time.sleep(0.3))
+    with pytest.raises(EngineTimeoutError, match=r"eye was not loaded in 0\.05 s"):
+        judged(parts, picture_file())
 
 
 def test_a_criterion_is_corrected_by_itself_and_the_latest_word_counts(parts):

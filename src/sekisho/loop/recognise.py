@@ -111,9 +111,10 @@ class Eyes:
     async def _recognised(
         self, data: bytes, name: str, wording: Wording, links: Mapping[str, str]
     ) -> Recognised:
+        # Before the clock starts: the first image waits for the model, and that is no fault of the image.
+        scorer, sight = await self.ready(name), await self._opened()
         start = time.monotonic()
         until = start + self._parts.settings.eye_seconds
-        scorer, sight = await self.ready(name), await self._opened()
         picture = await _guarded(data, until)
         questions = {c.id: c.question.en for c in scorer.pack.criteria}
         seen = await sight.eye.look(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.canonical import digest_file
 from ...core.engine import EngineInfo
-from ...core.errors import EngineError, SekishoError
+from ...core.errors import EngineError, EngineTimeoutError, SekishoError
 from ...core.sight import Seen
 from ..deadline import by, deadline_in
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...core.packing import Packed
 
 _LOADING = 120.0
+"""Seconds that loading may take; an image's own time begins after it."""
 
 
 class TorchEye:
@@ -48,14 +49,25 @@ class TorchEye:
         )
 
     async def start(self) -> None:
-        """Load the model in the worker thread. Raises EngineError when the folder holds none."""
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch-eye")
-            try:
-                await by(deadline_in(_LOADING), self._compute(self._load))
-            except BaseException:
-                await self.stop()
-                raise
+        """Load the model in the worker thread.
+
+        Raises:
+            EngineError: when the folder holds none.
+            EngineTimeoutError: when it was not loaded in time.
+        """
+        if self._worker is not None:
+            return
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch-eye")
+        try:
+            await by(deadline_in(_LOADING), self._compute(self._load))
+        except EngineTimeoutError:
+            await self.stop()
+            raise EngineTimeoutError(
+                f"The eye was not loaded in {_LOADING:g} s.", "Is the machine busy, or short of memory?"
+            ) from None
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Let go of worker and model."""
