@@ -24,6 +24,7 @@ from ..tasks.images import Bounds, Picture, look
 from ..tasks.rubric.lint import read_pack
 from ..tasks.rubric.pack import Pack
 from ..tasks.rubric.patterns import Scorer
+from .bias import BiasWatch
 from .keeping import Keeper
 from .parts import Parts
 from .rubric import Scored, Wording, worded
@@ -67,10 +68,11 @@ class Eyes:
 
     Args:
         sight: the eye that is to be used; None takes what the settings ask for.
+        bias: is left every answer, to be looked at beside the others; None where nobody watches.
     """
 
-    def __init__(self, parts: Parts, sight: Sight | None = None) -> None:
-        self._parts, self._sight = parts, sight
+    def __init__(self, parts: Parts, sight: Sight | None = None, bias: BiasWatch | None = None) -> None:
+        self._parts, self._sight, self._bias = parts, sight, bias
         self._started = False
         self._opening = asyncio.Lock()
         self._packs: dict[str, Scorer] = {}
@@ -140,6 +142,8 @@ class Eyes:
         kept = (await Keeper(self._parts.ledger).keep([record], content, time.monotonic() + _COMMIT_SECONDS))[
             0
         ]
+        if self._bias is not None:
+            self._bias.take(kept, scorer.pack, picture.digest)
         return _told(scorer.pack, scored, chances, kept, picture, took)
 
     async def _opened(self) -> Sight:
