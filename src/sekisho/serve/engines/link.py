@@ -27,6 +27,10 @@ class AbsentError(EngineError):
     """The far server does not have what was asked for."""
 
 
+class FailedError(EngineError):
+    """The far server was reached, and failed by itself (status 500) or said something that makes no sense."""
+
+
 class Link:
     """Connections to one server.
 
@@ -74,22 +78,28 @@ class Link:
         async with self._answered("GET", path, None, deadline):
             pass
 
-    async def post(self, path: str, body: Mapping[str, Any], deadline: float) -> dict[str, Any]:
-        """Post and read a JSON object; what fails for a while is tried again.
+    async def post(
+        self, path: str, body: Mapping[str, Any], deadline: float, tries: int = _TRIES
+    ) -> dict[str, Any]:
+        """Post and read a JSON object; what fails for a while is tried again, `tries` times in all.
 
         Raises:
             AbsentError: when the server has no such route or model, or cannot do it.
+            FailedError: when it failed each time, or what it said is no JSON object.
             TooLargeError: when the prompt does not fit.
             EngineTimeoutError, EngineError: when no answer came, or none that can be read.
         """
-        return await self._call("POST", path, body, deadline)
+        return await self._call("POST", path, body, deadline, tries)
 
     async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float
+        self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float, tries: int = _TRIES
     ) -> dict[str, Any]:
-        async with self._answered(method, path, body, deadline) as response:
+        async with self._answered(method, path, body, deadline, tries) as response:
             await by(deadline, _spoken(response.aread()))
-            return json_object(response.text, "The far server")
+            try:
+                return json_object(response.text, "The far server")
+            except EngineError as e:
+                raise FailedError(e.what, e.do) from e
 
     async def events(
         self, path: str, body: Mapping[str, Any], deadline: float
@@ -110,27 +120,28 @@ class Link:
 
     @asynccontextmanager
     async def _answered(
-        self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float
+        self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float, tries: int = _TRIES
     ) -> AsyncIterator[httpx.Response]:
         """An answer with status 200, its body not yet read; closed at the end."""
-        response = await self._begun(method, path, body, deadline)
+        response = await self._begun(method, path, body, deadline, tries)
         try:
             yield response
         finally:
             await response.aclose()
 
     async def _begun(
-        self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float
+        self, method: str, path: str, body: Mapping[str, Any] | None, deadline: float, tries: int
     ) -> httpx.Response:
-        for tried in range(1, _TRIES + 1):
+        for tried in range(1, tries + 1):
             client = self.require_up()
             try:
                 return await self._once(client, method, path, body, deadline)
             except _AgainError as e:
                 pause = max(random.uniform(0, _PAUSE * 2**tried), e.after)
                 late = asyncio.get_running_loop().time() + pause >= deadline
-                if tried == _TRIES or late:
-                    raise EngineError(e.what, "Try again in a moment.") from e
+                if tried == tries or late:
+                    kind = FailedError if e.status == 500 else EngineError
+                    raise kind(e.what, "Try again in a moment.") from e
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
@@ -166,7 +177,8 @@ class Link:
     async def _passing(self, response: httpx.Response, deadline: float) -> _AgainError:
         """What a status means that may be another in a moment, in the server's own words."""
         after, text = response.headers.get("retry-after", ""), await _read(response, deadline)
-        return _AgainError(f"{self._url} answered {response.status_code}{text and ': '}{text}", after)
+        told = f"{self._url} answered {response.status_code}{text and ': '}{text}"
+        return _AgainError(told, after, response.status_code)
 
     async def _refusal(self, response: httpx.Response, deadline: float) -> Exception:
         """What a status means that trying again would not change."""
@@ -182,8 +194,9 @@ class Link:
 class _AgainError(EngineError):
     """Something that may go well in a moment."""
 
-    def __init__(self, what: str, after: str = "") -> None:
+    def __init__(self, what: str, after: str = "", status: int = 0) -> None:
         super().__init__(what)
+        self.status = status
         self.after = float(after) if after.isascii() and after.isdigit() else 0.0
 
 
