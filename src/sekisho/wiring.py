@@ -167,10 +167,11 @@ def _only_in_tests() -> None:
 
 def _remote(settings: Settings, release: Release) -> Backend:
     """The server that was named, and behind it a second one when that was named too."""
+    from .serve.engines.link import Names
     from .serve.engines.remote import RemoteEngine
     from .serve.engines.reserve import Reserve
 
-    def server(url: str, model: str | None, key: str | None) -> RemoteEngine:
+    def server(url: str, model: str | None, key: str | None, names: Names) -> RemoteEngine:
         temperatures: Any = release.temperatures if settings.remote_temperatures == "release" else {}
         way = settings.remote_decisions
         return RemoteEngine(
@@ -181,13 +182,15 @@ def _remote(settings: Settings, release: Release) -> Backend:
             decisions=way,
             temperatures=temperatures,
             context=settings.context,
+            names=names,
         )
 
-    first = server(settings.remote_url, settings.remote_model, settings.remote_key)
+    first = server(settings.remote_url, settings.remote_model, settings.remote_key, Names())
     if settings.remote_fallback_url is None:
         return first
     second = settings.remote_fallback_url, settings.remote_fallback_model, settings.remote_fallback_key
-    return Reserve(first, server(*second))
+    names = Names("remote_fallback_url", "remote_fallback_model", "remote_fallback_key")
+    return Reserve(first, server(*second, names))
 
 
 def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:

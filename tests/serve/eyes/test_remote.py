@@ -153,6 +153,34 @@ def test_where_chat_shows_nothing_either_the_first_failure_is_told(status, told,
     assert app.answered == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "named"), [(404, ("`eye_url`", "`eye_remote_model`")), (401, ("`eye_key`",))]
+)
+def test_advice_names_the_settings_of_the_eye(status, named):
+    class Refusing(Faulty):
+        async def _answer(self, path, body):
+            return (200, {"data": [{"id": "m"}]}) if path == "/v1/models" else (status, {"error": "no"})
+
+    with serving(Refusing(1)) as url:
+        (error,) = looked(url)
+    assert isinstance(error, EngineError)
+    assert all(name in str(error) for name in named)
+    assert "remote_url" not in str(error)
+
+
+def test_a_closed_port_is_named_with_its_setting():
+    async def work():
+        eye = RemoteEye("http://127.0.0.1:9", "m")
+        await eye.start()
+        try:
+            await eye.look(b"\x89PNG", QUESTIONS, 20.0)
+        finally:
+            await eye.stop()
+
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:9.*connection broke.*`eye_url`"):
+        asyncio.run(work())
+
+
 class Blind(Faulty):
     """Answers in System One, whatever it is shown."""
 

@@ -17,7 +17,7 @@ from ...core.engine import EngineInfo
 from ...core.errors import EngineError, EngineTimeoutError
 from ...core.sight import Seen
 from ..deadline import by, deadline_in
-from ..engines.link import AbsentError, FailedError, Link
+from ..engines.link import AbsentError, FailedError, Link, Names
 from .schema import answer_schema, read_answers
 from .sight import FORMS, Form, data_url, probes, require_longer, saw, sized
 
@@ -27,6 +27,7 @@ RETRIES = 3
 """Times the missing part of a group is asked again."""
 _OBSERVED = math.log(2.0)
 """Log-odds of an answer without a probability: one observation, (1 + 1) / (1 + 2) (rule of succession, Laplace 1774)."""
+_NAMES = Names("eye_url", "eye_remote_model", "eye_key")
 _PROBES = 2
 """Tries of each request that finds out how the server is asked: both forms may fail, and the circuit to chat is still closed."""
 _NEAR_ONE = 1e-6
@@ -51,7 +52,7 @@ class RemoteEye:
     """
 
     def __init__(self, url: str, model: str | None = None, key: str | None = None, pixels: int = 0) -> None:
-        self._link, self._url, self._model = Link(url, key), url, model
+        self._link, self._url, self._model = Link(url, key, names=_NAMES), url, model
         self._pixels, self._finding = pixels, asyncio.Lock()
         self._way: Form | None = None
         self._known = False
