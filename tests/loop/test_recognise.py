@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import time
 
 import pytest
@@ -115,6 +117,45 @@ def test_a_pack_that_was_not_learnt_is_refused(parts, tmp_path):
 def test_a_folder_without_an_eye_is_named(tmp_path):
     with pytest.raises(ShelfError, match="holds no eye"):
         make_sight(settings(tmp_path, eye_model=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "name", ["made.json", "calibration.json", "tokenizer.json", "config.json", "model.safetensors"]
+)
+@pytest.mark.parametrize("data", [None, b"{}", b"no such thing"])
+def test_a_broken_part_of_an_eyes_folder_is_named(tmp_path, folder, name, data):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / name).unlink()
+    if data is not None:
+        (broken / name).write_bytes(data)
+    with (
+        house(tmp_path / "home", eye_model=str(broken), threads=1) as parts,
+        pytest.raises(ShelfError, match=name),
+    ):
+        judged(parts, picture_file())
+
+
+def test_an_image_named_twice_is_judged_once(tmp_path):
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (inside / "a.png").write_bytes(picture_file())
+    (tmp_path / "other.png").symlink_to(inside / "a.png")
+    given = [inside, inside / "a.png", inside / ".." / "in" / "a.png", tmp_path / "other.png"]
+    assert images_in(given) == [inside / "a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(parts, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    heard = []
+
+    class Progress:
+        def step(self, name, done, total, note=""):
+            """Nobody watches."""
+
+    ran = asyncio.run(run(parts, "intake", images_in([tmp_path / "pipe.png"]), heard.append, Progress()))
+    assert ran.failed == 1
+    assert "no regular file" in heard[0].error
 
 
 @pytest.mark.parametrize(
