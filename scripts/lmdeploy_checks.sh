@@ -41,14 +41,14 @@ check_toolkit() {
 }
 
 check_model() {
-  [ -n "${LMDEPLOY_MODEL:-}" ] || fail "LMDEPLOY_MODEL is not set." "Name a folder with an AWQ model"
+  [ -n "${LMDEPLOY_MODEL:-}" ] || fail "LMDEPLOY_MODEL is not set." "Name a folder with a vision model, AWQ or unquantised"
   [ -f "$LMDEPLOY_MODEL/config.json" ] || fail "$LMDEPLOY_MODEL holds no model." "It needs config.json and weights; nothing is downloaded"
   # One line, so that it does not matter how the file is laid out.
   told=$(tr -d ' \n\t' <"$LMDEPLOY_MODEL/config.json")
   case "$told" in
-    *'"quant_method":"gptq"'*) fail "$LMDEPLOY_MODEL is quantised with GPTQ." "Take AWQ weights: LMDeploy's kernels are made for them" ;;
+    *'"quant_method":"gptq"'*) fail "$LMDEPLOY_MODEL is quantised with GPTQ." "Take AWQ weights, for which LMDeploy's kernels are made, or unquantised ones" ;;
     *'"quant_method":"awq"'*) FORMAT=awq ;;
-    *'"quant_method"'*) fail "$LMDEPLOY_MODEL is quantised in another way than AWQ." "Take AWQ weights" ;;
+    *'"quant_method"'*) fail "$LMDEPLOY_MODEL is quantised in another way than AWQ." "Take AWQ weights or unquantised ones" ;;
     *) FORMAT=hf ;;
   esac
 }
@@ -57,6 +57,6 @@ check_settings() {
   case "${LMDEPLOY_KV_BITS:=8}" in 0 | 4 | 8) ;; *) fail "LMDEPLOY_KV_BITS is $LMDEPLOY_KV_BITS." "Use 0 (half precision), 8 or 4" ;; esac
   : "${LMDEPLOY_CACHE_SHARE:=0.5}"
   printf '%s\n' "$LMDEPLOY_CACHE_SHARE" | grep -Eq '^0\.[0-9]*[1-9][0-9]*$' || fail "LMDEPLOY_CACHE_SHARE is $LMDEPLOY_CACHE_SHARE." "Use a share between 0 and 1, such as 0.5"
-  case "${LMDEPLOY_CONTEXT:=8192}" in '' | *[!0-9]*) fail "LMDEPLOY_CONTEXT is no number." ;; esac
-  case "${LMDEPLOY_PORT:=23333}" in '' | *[!0-9]*) fail "LMDEPLOY_PORT is no number." ;; esac
+  case "${LMDEPLOY_CONTEXT:=8192}" in '' | 0* | *[!0-9]*) fail "LMDEPLOY_CONTEXT is $LMDEPLOY_CONTEXT." "Use a number of tokens from 1 on, such as 8192" ;; esac
+  case "${LMDEPLOY_PORT:=23333}" in '' | 0* | *[!0-9]*) fail "LMDEPLOY_PORT is $LMDEPLOY_PORT." "Use a number from 1 on, such as 23333" ;; esac
 }

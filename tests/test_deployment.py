@@ -62,7 +62,7 @@ def test_everything_that_is_mounted_or_built_is_there():
     for name, service in COMPOSE["services"].items():
         for volume in service["volumes"]:
             source = volume.split(":")[0]
-            if source.startswith("./"):
+            if source.startswith(("./", "../")):
                 assert (DOCKER / source).is_file(), (name, source)
             else:
                 assert source in named or source.startswith("${"), (name, source)
@@ -71,6 +71,35 @@ def test_everything_that_is_mounted_or_built_is_there():
             for line in dockerfile.read_text(encoding="utf-8").splitlines():
                 if line.startswith("COPY "):
                     assert all((ROOT / part).exists() for part in line.split()[1:-1]), line
+
+
+def test_what_watches_is_given_its_rules_and_its_dashboard():
+    def mounted(service):
+        return dict(
+            reversed(v.split(":")[:2]) for v in COMPOSE["services"][service]["volumes"] if v[0] == "."
+        )
+
+    rules = yaml.safe_load((DOCKER / "prometheus.yml").read_text(encoding="utf-8"))["rule_files"]
+    assert [mounted("prometheus")[f"/etc/prometheus/{name}"] for name in rules] == [
+        "../monitoring/alerts.yaml"
+    ]
+    provider = mounted("grafana")["/etc/grafana/provisioning/dashboards/sekisho.yml"]
+    (found,) = yaml.safe_load((DOCKER / provider).read_text(encoding="utf-8"))["providers"]
+    assert mounted("grafana")[found["options"]["path"] + "/sekisho.json"] == "../monitoring/grafana.json"
+
+
+def test_a_service_does_not_start_without_its_secret():
+    given = COMPOSE["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]
+    assert given.startswith("${GRAFANA_PASSWORD:?")
+
+
+@needs_bash
+def test_unquantised_weights_are_served_as_they_are(machine):
+    tools, model = machine
+    (model / "config.json").write_text("{}")
+    done = run("start_lmdeploy.sh", tools, LMDEPLOY_MODEL=str(model))
+    assert done.returncode == 0, done.stderr
+    assert "--model-format hf" in done.stdout
 
 
 def test_settings_that_containers_set_exist():
@@ -88,7 +117,9 @@ def test_every_variable_is_in_the_example():
     assert used == given
 
 
-@pytest.mark.parametrize("name", ["prometheus.yml", "litellm.yml", "grafana/datasource.yml"])
+@pytest.mark.parametrize(
+    "name", ["prometheus.yml", "litellm.yml", "grafana/datasource.yml", "grafana/dashboards.yml"]
+)
 def test_the_other_files_are_yaml(name):
     assert isinstance(yaml.safe_load((DOCKER / name).read_text(encoding="utf-8")), dict)
 
@@ -161,6 +192,9 @@ def test_a_fit_machine_serves_with_the_settings_given(machine):
         ("good", "bitsandbytes", {}, "another way"),
         ("good", "awq", {"LMDEPLOY_KV_BITS": "3"}, "KV_BITS"),
         ("good", "awq", {"LMDEPLOY_CACHE_SHARE": "1.5"}, "CACHE_SHARE"),
+        ("good", "awq", {"LMDEPLOY_CONTEXT": "0"}, "from 1 on"),
+        ("good", "awq", {"LMDEPLOY_CONTEXT": "8k"}, "from 1 on"),
+        ("good", "awq", {"LMDEPLOY_PORT": "0"}, "LMDEPLOY_PORT"),
         ("good", "awq", {"LMDEPLOY_MODEL": ""}, "not set"),
         ("good", "awq", {"LMDEPLOY_MODEL": "/nowhere"}, "holds no model"),
     ],

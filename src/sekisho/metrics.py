@@ -191,10 +191,40 @@ OS_LOG_UP = Gauge(
 )
 INCIDENTS = Counter(
     "sekisho_incidents_total",
-    "Incidents written into the ledger: egress, listener, connection, child, binary.",
+    "Incidents written into the ledger: egress, listener, connection, child, binary, bias.",
     ["sort"],
     registry=REGISTRY,
 )
 NLI_SWAPS = Counter(
     "sekisho_nli_swaps_total", "Steps that changed which NLI adapter answers.", ["step"], registry=REGISTRY
+)
+RUBRIC_IMAGES = Gauge(
+    "sekisho_rubric_images",
+    "Latest different images, 200 at most, whose answers the next metrics look at together.",
+    ["pack", "eye"],
+    registry=REGISTRY,
+)
+RUBRIC_PREVALENCE = Gauge(
+    "sekisho_rubric_prevalence",
+    "Share of those images on which a criterion was answered yes.",
+    ["pack", "eye", "criterion"],
+    registry=REGISTRY,
+)
+RUBRIC_DISTINCT = Gauge(
+    "sekisho_rubric_distinct_vectors",
+    "Different sets of answers among them.",
+    ["pack", "eye"],
+    registry=REGISTRY,
+)
+RUBRIC_ENTROPY = Gauge(
+    "sekisho_rubric_outcome_entropy_bits",
+    "Shannon entropy of their outcomes.",
+    ["pack", "eye"],
+    registry=REGISTRY,
+)
+RUBRIC_ALARM = Gauge(
+    "sekisho_rubric_alarm",
+    "1 while the answers look as if the eye had stopped looking: nearly_all_yes, nearly_all_no, few_vectors, one_outcome, stuck_criteria (docs/rubrics.md).",
+    ["pack", "eye", "alarm"],
+    registry=REGISTRY,
 )

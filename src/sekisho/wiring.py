@@ -167,10 +167,11 @@ def _only_in_tests() -> None:
 
 def _remote(settings: Settings, release: Release) -> Backend:
     """The server that was named, and behind it a second one when that was named too."""
+    from .serve.engines.link import Names
     from .serve.engines.remote import RemoteEngine
     from .serve.engines.reserve import Reserve
 
-    def server(url: str, model: str | None, key: str | None) -> RemoteEngine:
+    def server(url: str, model: str | None, key: str | None, names: Names) -> RemoteEngine:
         temperatures: Any = release.temperatures if settings.remote_temperatures == "release" else {}
         way = settings.remote_decisions
         return RemoteEngine(
@@ -181,13 +182,15 @@ def _remote(settings: Settings, release: Release) -> Backend:
             decisions=way,
             temperatures=temperatures,
             context=settings.context,
+            names=names,
         )
 
-    first = server(settings.remote_url, settings.remote_model, settings.remote_key)
+    first = server(settings.remote_url, settings.remote_model, settings.remote_key, Names())
     if settings.remote_fallback_url is None:
         return first
     second = settings.remote_fallback_url, settings.remote_fallback_model, settings.remote_fallback_key
-    return Reserve(first, server(*second))
+    names = Names("remote_fallback_url", "remote_fallback_model", "remote_fallback_key")
+    return Reserve(first, server(*second, names))
 
 
 def make_engine(settings: Settings, folder: Path, release: Release) -> Backend:
@@ -237,11 +240,30 @@ def make_sight(settings: Settings) -> Sight:
         far = import_module("sekisho.serve.eyes.remote").RemoteEye
         return Sight(far(settings.eye_url, settings.eye_remote_model, settings.eye_key, settings.eye_pixels))
     folder = settings.eye_folder()
+    learnt = str(_said(folder / "made.json", "pack_digest", str))
+    scales = _said(folder / "calibration.json", "criteria", dict)
     try:
-        made = json.loads((folder / "made.json").read_bytes())
-        scales = json.loads((folder / "calibration.json").read_bytes())["criteria"]
-        learnt = str(made["pack_digest"])
-    except (OSError, ValueError, KeyError) as e:
-        raise ShelfError(f"{folder} holds no eye of ours.", "Check `eye_model`, or train one.") from e
+        pairs = {k: (float(a), float(b)) for k, (a, b) in scales.items()}
+    except (TypeError, ValueError) as e:
+        raise _no_eye(folder / "calibration.json", "holds no slopes and offsets") from e
     eye = import_module("sekisho.serve.eyes.torch").TorchEye(folder.name, folder, settings.threads)
-    return Sight(eye, learnt, {k: (float(a), float(b)) for k, (a, b) in scales.items()}, digest_json(scales))
+    return Sight(eye, learnt, pairs, digest_json(scales))
+
+
+def _said(file: Path, key: str, kind: type) -> Any:
+    """What a file of an eye's folder has under a key. Raises ShelfError naming the file."""
+    try:
+        found = json.loads(file.read_bytes())[key]
+    except OSError as e:
+        raise _no_eye(file, f"cannot be read: {e.strerror}") from e
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise _no_eye(file, f"has no `{key}` that can be read") from e
+    if not isinstance(found, kind):
+        raise _no_eye(file, f"has something else than it should under `{key}`")
+    return found
+
+
+def _no_eye(file: Path, what: str) -> ShelfError:
+    return ShelfError(
+        f"{file.parent} holds no eye of ours: {file.name} {what}.", "Check `eye_model`, or train one."
+    )

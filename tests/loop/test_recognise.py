@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import shutil
+import time
 
 import pytest
 
@@ -25,6 +28,7 @@ from sekisho.loop.correct import correct
 from sekisho.loop.looking import images_in, run
 from sekisho.loop.recognise import Eyes, last_words
 from sekisho.loop.rubric import Wording
+from sekisho.serve.eyes import torch as torch_eye
 from sekisho.wiring import build, make_sight
 from small_eye import PACK, ROOT, eye_folder, picture_file
 
@@ -116,6 +120,45 @@ def test_a_folder_without_an_eye_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "name", ["made.json", "calibration.json", "tokenizer.json", "config.json", "model.safetensors"]
+)
+@pytest.mark.parametrize("data", [None, b"{}", b"no such thing"])
+def test_a_broken_part_of_an_eyes_folder_is_named(tmp_path, folder, name, data):
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / name).unlink()
+    if data is not None:
+        (broken / name).write_bytes(data)
+    with (
+        house(tmp_path / "home", eye_model=str(broken), threads=1) as parts,
+        pytest.raises(ShelfError, match=name),
+    ):
+        judged(parts, picture_file())
+
+
+def test_an_image_named_twice_is_judged_once(tmp_path):
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (inside / "a.png").write_bytes(picture_file())
+    (tmp_path / "other.png").symlink_to(inside / "a.png")
+    given = [inside, inside / "a.png", inside / ".." / "in" / "a.png", tmp_path / "other.png"]
+    assert images_in(given) == [inside / "a.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(parts, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    heard = []
+
+    class Progress:
+        def step(self, name, done, total, note=""):
+            """Nobody watches."""
+
+    ran = asyncio.run(run(parts, "intake", images_in([tmp_path / "pipe.png"]), heard.append, Progress()))
+    assert ran.failed == 1
+    assert "no regular file" in heard[0].error
+
+
+@pytest.mark.parametrize(
     ("data", "error"), [(b"GIF89a....", UnsupportedEncodingError), (picture_file()[:200], InputError)]
 )
 def test_what_the_guard_refuses_never_reaches_the_eye_or_the_ledger(parts, data, error):
@@ -178,6 +221,28 @@ def test_the_deadline_holds(tmp_path, folder):
 
     with house(tmp_path, eye_seconds=0.3) as parts, pytest.raises(EngineTimeoutError):
         asyncio.run(work(parts))
+
+
+def test_loading_the_eye_takes_no_time_from_the_first_image(tmp_path):
+    class Slow(Blind):
+        async def start(self):
+            await asyncio.sleep(0.8)
+
+    async def answer(questions, timeout):
+        assert timeout > 0.2
+        return Seen(log_odds=dict.fromkeys(questions, 1.0))
+
+    with house(tmp_path, eye_seconds=0.5) as parts:
+        eyes = Eyes(parts, Sight(Slow(answer)))
+        found = asyncio.run(eyes.recognise(picture_file(), "intake"))
+    assert found.milliseconds < 800
+
+
+def test_an_eye_that_is_not_loaded_in_time_is_blamed_and_not_the_image(parts, monkeypatch):
+    monkeypatch.setattr(torch_eye, "_LOADING", 0.05)
+    monkeypatch.setattr(torch_eye.TorchEye, "_load", lambda _: time.sleep(0.3))
+    with pytest.raises(EngineTimeoutError, match=r"eye was not loaded in 0\.05 s"):
+        judged(parts, picture_file())
 
 
 def test_a_criterion_is_corrected_by_itself_and_the_latest_word_counts(parts):

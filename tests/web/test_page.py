@@ -73,3 +73,39 @@ def test_an_image_is_judged_and_corrected_by_keyboard(tmp_path, engine, lang, ti
             assert page.run("document.activeElement.textContent") != before
             page.picture(tmp_path / f"page-{lang}.png")
         assert len(house.ledger.entries(kind="correction", task="rubric")) == 1
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_what_is_shown_is_of_the_image_that_is_shown(tmp_path, engine):
+    """A correction that is answered late marks no other image, and a refused image leaves no outcome of the one before."""
+    for name, data in (("one.png", picture_file(1)), ("two.png", picture_file(2)), ("none.png", b"none")):
+        (tmp_path / name).write_bytes(data)
+    eye = eye_folder(tmp_path / "eye")
+    late = """
+        window.real = window.fetch;
+        window.fetch = (path, options) => path.endsWith("corrections")
+            ? new Promise((done) => { window.release = async () => { done(await window.real(path, options)); await new Promise((on) => setTimeout(on, 300)); }; })
+            : window.real(path, options);
+    """
+    with (
+        makers.house(tmp_path / "home", eye_model=str(eye), threads=1) as house,
+        makers.live(house, makers.judge_over(house, engine)) as address,
+        chromium.Browser(tmp_path / "profile", "en") as page,
+    ):
+        page.call("Page.navigate", url=f"{address}/rubrics")
+        page.until("document.querySelectorAll('#pack option').length === 2")
+        page.give_file("#file", tmp_path / "one.png")
+        page.until("document.querySelectorAll('.check').length === 60")
+        first = page.run("found.judgement")
+        page.run(late)
+        page.run("document.querySelector('.check button').click()")
+        page.give_file("#file", tmp_path / "two.png")
+        page.until(f"found.judgement !== '{first}'")
+        page.run("window.release()")
+        assert page.run("document.querySelector('.corrected') === null && !Object.keys(corrected).length")
+        (entry,) = house.ledger.entries(kind="correction", task="rubric")
+        assert entry.body["judgement"] == first
+        page.give_file("#file", tmp_path / "none.png")
+        page.until("document.querySelector('#status').className === 'wrong'")
+        assert page.run("document.querySelector('#result').hidden")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import time
 
 import pytest
 from starlette.testclient import TestClient
@@ -151,6 +152,15 @@ def test_an_unknown_pack_and_one_not_learnt(seeing):
     assert "path," not in nothing.text
     assert "policies/rubrics" in nothing.text
     assert seeing.post("/v1/rubrics/..%2Fx", files={"image": picture_file()}).status_code in (404, 422)
+
+
+def test_the_server_watches_its_own_eye(seeing):
+    assert seeing.post("/v1/rubrics/intake", files={"image": picture_file()}).status_code == 200
+    until = time.monotonic() + 10
+    while 'sekisho_rubric_images{eye="eye' not in (told := seeing.get("/metrics").text):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert told.count('sekisho_rubric_prevalence{criterion="') >= len(PACK.ids)
 
 
 def test_a_missing_answer_is_an_error_over_http_too(house, judge):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..core.errors import DataError, SekishoError, ToolError
 from ..core.gate_prompt import DEFAULT_CONTRACT
 from . import output
 from .options import Call, command
@@ -40,16 +41,35 @@ def ocr(
     """Read the text of images and PDFs, on this machine alone. With `--json`, one object a page: text, boxes, confidence, digest.
 
     Pages are cleaned up first: light, specks, tilt, quarter turns, lines that run downwards. Needs OpenCV (`pip install 'sekisho[ocr]'`) and Tesseract.
-    Only text reaches the model of a summary.
+    Only text reaches the model of a summary. A file that cannot be read is named and keeps no other from it; the exit code is 1 then.
     """
     from ..loop import ocr as loop
 
-    names = [name for name in languages.split("+") if name]
-    threads = call.settings().threads
+    names, threads = loop.languages_of(languages), call.settings().threads
     for image in images:
-        found = loop.read_file(image, names, seconds, threads)
+        if not image.exists():
+            raise DataError(f"There is no {image}.", "Give image or PDF files.")
+    failed = 0
+    for image in images:
+        try:
+            found = loop.read_file(image, names, seconds, threads)
+        except ToolError:
+            raise
+        except SekishoError as e:
+            failed += 1
+            _tell_failed(call, image, e)
+            continue
         text = loop.whole_text(found)
         _tell(call, image, found, _summarised(call, text) if summary and text else None)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _tell_failed(call: Call, image: Path, error: SekishoError) -> None:
+    if call.json:
+        output.write_json_lines([{"file": str(image), "error": str(error)}])
+    else:
+        output.write_lines([f"{image}: {error}", ""])
 
 
 def _tell(call: Call, image: Path, found: list[Read], summary: dict[str, Any] | None) -> None:

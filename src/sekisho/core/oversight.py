@@ -99,7 +99,7 @@ class Incident(Frozen):
     """Something about the service that nobody expected.
 
     Attributes:
-        sort: egress (blocked), listener, connection, child or binary.
+        sort: egress (blocked), listener, connection, child, binary, or bias (an eye that may have stopped looking).
         what: in words.
     """
 

@@ -44,7 +44,10 @@ MODELS: tuple[Spec, ...] = (
     ),
     Spec("eye_key", values.optional, None, "Bearer token for that server.", secret=True),
     Spec(
-        "eye_seconds", values.real(0.1, 3600), 30.0, "Seconds for one image, from its bytes to its answers."
+        "eye_seconds",
+        values.real(0.1, 3600),
+        30.0,
+        "Seconds for one image, from its bytes to its answers; loading the eye before the first one does not count.",
     ),
     Spec(
         "rubric_second_look",

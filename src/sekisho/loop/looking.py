@@ -39,8 +39,12 @@ KINDS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")
 
 
 def images_in(given: Sequence[Path]) -> list[Path]:
-    """The files, and those of folders in the order of their names. Raises DataError for what is not there, InputError when nothing is left."""
-    found: list[Path] = []
+    """The files, and those of folders in the order of their names, each once, however often and by whatever way it was named.
+
+    Raises:
+        DataError: for what is not there. InputError: when nothing is left.
+    """
+    found: dict[Path, Path] = {}
     for path in given:
         if not path.exists():
             raise DataError(f"There is no {path}.", "Give image files or folders.")
@@ -49,10 +53,11 @@ def images_in(given: Sequence[Path]) -> list[Path]:
             if path.is_dir()
             else [path]
         )
-        found += inside
+        for file in inside:
+            found.setdefault(file.resolve(), file)
     if not found:
         raise InputError("There is no image there.", f"Images end in {', '.join(KINDS)}.")
-    return found
+    return list(found.values())
 
 
 async def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -96,14 +97,26 @@ def _read(picture: Picture, languages: Sequence[str], seconds: float, threads: i
     )
 
 
+def languages_of(given: str, loc: tuple[str | int, ...] = ()) -> list[str]:
+    """Tesseract's names in `jpn+eng`. Raises InputError naming what is no such name; a name becomes part of a path there."""
+    names = [name for name in given.split("+") if name]
+    wrong = [n for n in names if not (n.replace("_", "").isalnum() and n.isascii() and len(n) < 20)]
+    if wrong or not names:
+        told = f"`languages` has no name of Tesseract's: {wrong[0] if wrong else given!r}."
+        raise InputError(told, "Use jpn+eng.", loc)
+    return names
+
+
 def read_file(file: Path, languages: Sequence[str], seconds: float, threads: int) -> list[Read]:
     """Read the text of an image or a PDF on disk. Raises DataError for a file that cannot be opened, else as `read_pages` does."""
     return list(read_pages(read_bytes(file), languages, seconds, threads))
 
 
 def read_bytes(file: Path) -> bytes:
-    """A file's bytes, one more than is allowed at most. Raises DataError for a file that cannot be opened."""
+    """A file's bytes, one more than is allowed at most. Raises DataError for what cannot be opened, and for what is no regular file: reading a pipe may never end."""
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise DataError(f"{file} is no regular file.", "Give an image file, no folder, pipe or device.")
         with file.open("rb") as stream:
             return stream.read(Bounds().bytes + 1)
     except OSError as e:

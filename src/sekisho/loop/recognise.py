@@ -25,6 +25,7 @@ from ..tasks.rubric.lint import read_pack
 from ..tasks.rubric.pack import Pack
 from ..tasks.rubric.patterns import Scorer
 from ..tasks.rubric.second import SecondLook
+from .bias import BiasWatch
 from .keeping import Keeper
 from .parts import Parts
 from .rubric import Scored, Wording, require_words, worded
@@ -71,10 +72,11 @@ class Eyes:
 
     Args:
         sight: the eye that is to be used; None takes what the settings ask for.
+        bias: is left every answer, to be looked at beside the others; None where nobody watches.
     """
 
-    def __init__(self, parts: Parts, sight: Sight | None = None) -> None:
-        self._parts, self._sight = parts, sight
+    def __init__(self, parts: Parts, sight: Sight | None = None, bias: BiasWatch | None = None) -> None:
+        self._parts, self._sight, self._bias = parts, sight, bias
         self._started = False
         self._opening = asyncio.Lock()
         self._packs: dict[str, Scorer] = {}
@@ -115,10 +117,11 @@ class Eyes:
     async def _recognised(
         self, data: bytes, name: str, wording: Wording, links: Mapping[str, str]
     ) -> Recognised:
-        start = time.monotonic()
-        until = start + self._parts.settings.eye_seconds
+        # Before the clock starts: the first image waits for the model, and that is no fault of the image.
         scorer, sight = await self.ready(name), await self._opened()
         require_words(scorer.pack, wording)
+        start = time.monotonic()
+        until = start + self._parts.settings.eye_seconds
         picture = await _guarded(data, until)
         questions = {c.id: c.question.en for c in scorer.pack.criteria}
         png = await asyncio.to_thread(picture.png, _LONGEST)
@@ -145,6 +148,8 @@ class Eyes:
         kept = (await Keeper(self._parts.ledger).keep([record], content, time.monotonic() + _COMMIT_SECONDS))[
             0
         ]
+        if self._bias is not None:
+            self._bias.take(kept, scorer.pack, picture.digest)
         return _told(scorer.pack, scored, second, chances, kept, picture, took)
 
     async def _opened(self) -> Sight:

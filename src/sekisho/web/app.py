@@ -22,6 +22,7 @@ from ..core.garbage import settle
 from ..core.settings import Settings
 from ..host.cores import keep_to
 from ..loop.attend import attend, seal_egress
+from ..loop.bias import BiasWatch
 from ..loop.escalations import sweep
 from ..loop.judge import Judge
 from ..loop.keys import Ring, require_keys
@@ -96,10 +97,12 @@ def create_app(parts: Parts, judge: Judge | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         opened = judge or await open_judge(parts)
-        desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook(), Nli(parts), Eyes(parts))
+        bias = BiasWatch(parts)
+        eyes = Eyes(parts, bias=bias)
+        desk = Desk(parts, opened, PromotionWatch(parts, opened), RetryBook(), Nli(parts), eyes)
         app.state.desk = desk
         desk.watch.start()
-        beside = [asyncio.create_task(work(parts)) for work in (sweep, attend)]
+        beside = [asyncio.create_task(work) for work in (sweep(parts), attend(parts), bias.run())]
         try:
             yield
         finally:

@@ -38,7 +38,7 @@ async def read(request: Request) -> Response:
     """Read, and summarise when asked to."""
     desk = desk_of(request)
     sent = await read_picture(request)
-    languages = _languages(sent.fields.get("languages", "jpn+eng"))
+    languages = ocr.languages_of(str(sent.fields.get("languages", "jpn+eng")), ("body", "languages"))
     wanted = str(sent.fields.get("summary", "false")).lower() in ("true", "1", "yes")
     found = await unless_gone(request, _read(desk, sent, languages))
     text = ocr.whole_text(found)
@@ -70,10 +70,3 @@ async def _summary(desk: Desk, text: str, request: Request) -> dict[str, Any]:
     caller, settings = caller_of(request), desk.parts.settings
     who = (links_of(caller), caller.clearance)
     return await Summary(desk.judge, settings.home, text, DEFAULT_CONTRACT, settings.slots, who).run(silent)
-
-
-def _languages(given: Any) -> list[str]:
-    names = [name for name in str(given).split("+") if name]
-    if not names or not all(n.replace("_", "").isalnum() and n.isascii() and len(n) < 20 for n in names):
-        raise InputError("`languages` are no names of Tesseract's.", "Use jpn+eng.", ("body", "languages"))
-    return names

@@ -108,13 +108,77 @@ def test_system_one_is_preferred_and_read_strictly():
     with serving(Decider(lambda q, p: {k: {"type": "noul", "noul": p} for k in q})) as url:
         (seen,) = looked(url)
     assert seen.log_odds["L01"] == pytest.approx(math.log(4))
-    for wrong in (
-        lambda q, p: {k: {"noul": 1.2} for k in q},
-        lambda q, p: {},
-        lambda q, p: {k: {"noul": True} for k in q},
-    ):
-        with serving(Decider(wrong)) as url:
-            assert isinstance(looked(url)[0], EngineError)
+
+
+class Wrong(Faulty):
+    """Goes wrong in System One as told; answers in chat, or has none, or one that tells no tokens."""
+
+    def __init__(self, status, told, chat):
+        super().__init__(1, share=0)
+        self._status, self._told_of, self._chat = status, told, chat
+
+    async def _answer(self, path, body):
+        if path == "/v1/systemone":
+            told = self._told_of
+            answers = told if told is None or not told else dict.fromkeys(json.loads(body)["questions"], told)
+            return self._status, {"answers": answers}
+        if path == "/v1/chat/completions" and self._chat == "none":
+            return 404, {"error": "no such route"}
+        status, answer = await super()._answer(path, body)
+        if self._chat == "uncounted" and isinstance(answer, dict):
+            answer.pop("usage", None)
+        return status, answer
+
+
+WRONG = [(200, {"noul": 1.2}), (200, {}), (200, {"noul": True}), (500, {"noul": 0.5})]
+
+
+@pytest.mark.parametrize(("status", "told"), WRONG)
+def test_system_one_that_fails_is_passed_over_for_chat(status, told):
+    with serving(Wrong(status, told, "counted")) as url:
+        (seen,) = looked(url)
+    assert {i: int(o > 0) for i, o in seen.log_odds.items()} == {i: truth(i) for i in IDS}
+
+
+@pytest.mark.parametrize("chat", ["none", "uncounted", "blind"])
+@pytest.mark.parametrize(("status", "told"), WRONG)
+def test_where_chat_shows_nothing_either_the_first_failure_is_told(status, told, chat):
+    app = Wrong(status, told, chat)
+    app.sees = chat != "blind"
+    with serving(app) as url:
+        (error,) = looked(url)
+    assert isinstance(error, EngineError)
+    assert ("answered 500" if status == 500 else "The far eye ") in str(error)
+    assert "does not look" not in str(error)
+    assert app.answered == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "named"), [(404, ("`eye_url`", "`eye_remote_model`")), (401, ("`eye_key`",))]
+)
+def test_advice_names_the_settings_of_the_eye(status, named):
+    class Refusing(Faulty):
+        async def _answer(self, path, body):
+            return (200, {"data": [{"id": "m"}]}) if path == "/v1/models" else (status, {"error": "no"})
+
+    with serving(Refusing(1)) as url:
+        (error,) = looked(url)
+    assert isinstance(error, EngineError)
+    assert all(name in str(error) for name in named)
+    assert "remote_url" not in str(error)
+
+
+def test_a_closed_port_is_named_with_its_setting():
+    async def work():
+        eye = RemoteEye("http://127.0.0.1:9", "m")
+        await eye.start()
+        try:
+            await eye.look(b"\x89PNG", QUESTIONS, 20.0)
+        finally:
+            await eye.stop()
+
+    with pytest.raises(EngineError, match=r"127\.0\.0\.1:9.*connection broke.*`eye_url`"):
+        asyncio.run(work())
 
 
 class Blind(Faulty):

@@ -19,7 +19,7 @@ from ...core.question import OptionScores, Question, QuestionType
 from .. import prompts
 from ..deadline import deadline_in
 from . import calls, ways
-from .link import AbsentError, Link
+from .link import AbsentError, Link, Names
 from .ways import Way
 
 _SHORT = 30.0
@@ -39,6 +39,7 @@ class RemoteEngine:
         decisions: the way to a decision; `auto` takes the best that keeps probabilities. `choice` loses them, and is only taken when it is named.
         temperatures: what the server divides logits by, by question type, when it answers System One.
         context: tokens one request may use.
+        names: the settings that named the server, where they are not those of the first one.
     """
 
     def __init__(
@@ -52,9 +53,10 @@ class RemoteEngine:
         temperatures: Mapping[QuestionType, float] | None = None,
         context: int = 2048,
         link: Link | None = None,
+        names: Names | None = None,
     ) -> None:
         self._url, self._name, self._wanted = url, name, model
-        self._link = link or Link(url, key)
+        self._link = link or Link(url, key, names=names)
         self._decisions = decisions
         self._temperatures = temperatures or {}
         self._context = context
@@ -218,7 +220,9 @@ class RemoteEngine:
         if self._wanted is None and len(names) == 1:
             return names[0]
         there = ", ".join(names[:8]) or "none"
-        raise EngineError(f"{self._url} lists these models: {there}.", "Name one with `remote_model`.")
+        raise EngineError(
+            f"{self._url} lists these models: {there}.", f"Name one with `{self._link.names.model}`."
+        )
 
     async def _can_tokenize(self) -> bool:
         try:

@@ -7,6 +7,7 @@ server shows that it looks (`sight`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from ...core.engine import EngineInfo
 from ...core.errors import EngineError, EngineTimeoutError
 from ...core.sight import Seen
 from ..deadline import by, deadline_in
-from ..engines.link import AbsentError, Link
+from ..engines.link import AbsentError, FailedError, Link, Names
 from .schema import answer_schema, read_answers
 from .sight import FORMS, Form, data_url, probes, require_longer, saw, sized
 
@@ -26,12 +27,18 @@ RETRIES = 3
 """Times the missing part of a group is asked again."""
 _OBSERVED = math.log(2.0)
 """Log-odds of an answer without a probability: one observation, (1 + 1) / (1 + 2) (rule of succession, Laplace 1774)."""
+_NAMES = Names("eye_url", "eye_remote_model", "eye_key")
+_PROBES = 2
+"""Tries of each request that finds out how the server is asked: both forms may fail, and the circuit to chat is still closed."""
 _NEAR_ONE = 1e-6
 _TOKENS = 16
 """Tokens allowed for one answer."""
 _MORE = 8
 """Times as many where answers were missing: JSON may have blanks between its parts, and a small model writes as many as the server's grammar lets it."""
 _TASK = "Look at the image and answer each question with 1 for yes or 0 for no. Answer with one JSON object, a key for each question's id, and nothing else."
+
+
+_log = logging.getLogger("sekisho.eyes")
 
 
 class RemoteEye:
@@ -45,7 +52,7 @@ class RemoteEye:
     """
 
     def __init__(self, url: str, model: str | None = None, key: str | None = None, pixels: int = 0) -> None:
-        self._link, self._url, self._model = Link(url, key), url, model
+        self._link, self._url, self._model = Link(url, key, names=_NAMES), url, model
         self._pixels, self._finding = pixels, asyncio.Lock()
         self._way: Form | None = None
         self._known = False
@@ -107,28 +114,52 @@ class RemoteEye:
         """The form of System One in which the server looks at images; None when in none, but in chat.
 
         Raises:
-            EngineError: when it does not look at images in chat either.
+            EngineError: when it does not look at images in chat either; the first one where System One failed.
         """
         dark, drawn, asked = probes()
+        failed: FailedError | None = None
         for form in FORMS:
             try:
-                seen = [await self._decided(form, image, asked, deadline) for image in (dark, drawn, dark)]
+                seen = [
+                    await self._decided(form, image, asked, deadline, _PROBES)
+                    for image in (dark, drawn, dark)
+                ]
             except AbsentError:
+                continue
+            except FailedError as e:
+                failed = failed or e
                 continue
             if saw(*seen):
                 return form
-        require_longer(*[await self._counted(image, deadline) for image in (None, drawn)])
+        await self._see_chat(drawn, failed, deadline)
         return None
 
-    async def _decided(self, form: Form, image: bytes, questions: Mapping[str, str], deadline: float) -> Seen:
+    async def _see_chat(self, drawn: bytes, failed: FailedError | None, deadline: float) -> None:
+        """Raise EngineError unless the server looks in chat: `failed`, what went wrong before, where there is such a thing.
+
+        A server that fails in System One is not believed in chat without the tokens of its prompts.
+        """
+        try:
+            counts = [await self._counted(image, deadline) for image in (None, drawn)]
+            require_longer(*counts)
+        except EngineTimeoutError:
+            raise
+        except EngineError as e:
+            raise failed or e from e
+        if failed is not None:
+            if None in counts:
+                raise failed
+            _log.warning("the far eye is asked in chat, as System One failed: %s", failed)
+
+    async def _decided(
+        self, form: Form, image: bytes, questions: Mapping[str, str], deadline: float, tries: int = 3
+    ) -> Seen:
         """All questions as `noul` over one image (System One)."""
         asked = {str(i): {"type": "noul", "instructions": text} for i, text in enumerate(questions.values())}
-        answer = await self._link.post(
-            "/v1/systemone", {"model": self._model, "questions": asked, **form(image)}, deadline
-        )
-        told = answer.get("answers")
+        body = {"model": self._model, "questions": asked, **form(image)}
+        told = (await self._link.post("/v1/systemone", body, deadline, tries)).get("answers")
         if not isinstance(told, dict) or told.keys() != asked.keys():
-            raise EngineError("The far eye did not answer every question.", "Check the server.")
+            raise FailedError("The far eye did not answer every question.", "Check the server.")
         return Seen(log_odds={id: _log_odds(told[str(i)]) for i, id in enumerate(questions)})
 
     async def _counted(self, image: bytes | None, deadline: float) -> int | None:
@@ -204,9 +235,9 @@ def _message(image: bytes | None, text: str) -> list[dict[str, Any]]:
 
 
 def _log_odds(answer: Any) -> float:
-    """Log-odds of a `noul` answer. Raises EngineError for anything but a probability."""
+    """Log-odds of a `noul` answer. Raises FailedError for anything but a probability."""
     p = answer.get("noul") if isinstance(answer, dict) else None
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
-        raise EngineError("The far eye gave something else than a probability.", "Check the server.")
+        raise FailedError("The far eye gave something else than a probability.", "Check the server.")
     p = min(max(float(p), _NEAR_ONE), 1 - _NEAR_ONE)
     return math.log(p / (1 - p))

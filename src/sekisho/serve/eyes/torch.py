@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.canonical import digest_file
 from ...core.engine import EngineInfo
-from ...core.errors import EngineError, SekishoError
+from ...core.errors import EngineError, EngineTimeoutError, SekishoError, ShelfError
 from ...core.sight import Seen
 from ..deadline import by, deadline_in
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ...core.packing import Packed
 
 _LOADING = 120.0
+"""Seconds that loading may take; an image's own time begins after it."""
 
 
 class TorchEye:
@@ -48,14 +51,25 @@ class TorchEye:
         )
 
     async def start(self) -> None:
-        """Load the model in the worker thread. Raises EngineError when the folder holds none."""
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch-eye")
-            try:
-                await by(deadline_in(_LOADING), self._compute(self._load))
-            except BaseException:
-                await self.stop()
-                raise
+        """Load the model in the worker thread.
+
+        Raises:
+            ShelfError: naming the file of the folder that is missing or broken.
+            EngineTimeoutError: when it was not loaded in time.
+        """
+        if self._worker is not None:
+            return
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch-eye")
+        try:
+            await by(deadline_in(_LOADING), self._compute(self._load))
+        except EngineTimeoutError:
+            await self.stop()
+            raise EngineTimeoutError(
+                f"The eye was not loaded in {_LOADING:g} s.", "Is the machine busy, or short of memory?"
+            ) from None
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Let go of worker and model."""
@@ -85,14 +99,39 @@ class TorchEye:
 
         if self._threads is not None:
             torch.set_num_threads(self._threads)
-        weights = self._folder / "model.safetensors"
-        if not weights.is_file():
-            raise EngineError(f"{self._folder} holds no model.safetensors.", "Check `eye_model`.")
-        self._digest = digest_file(weights)
-        self._model = Qwen2VLForConditionalGeneration.from_pretrained(
-            self._folder, local_files_only=True, dtype=torch.float32, trust_remote_code=False
-        ).eval()
-        self._tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+        from .prompt import form_of
+
+        with self._part("tokenizer.json") as file:
+            self._tokenizer = Tokenizer.from_file(str(file))
+            if None in vars(form_of(self._tokenizer)).values():
+                raise ValueError("it lacks the tokens of an eye")
+        with self._part("config.json") as file:
+            _require_shape(json.loads(file.read_bytes()))
+        with self._part("model.safetensors") as file:
+            self._digest = digest_file(file)
+            model, told = Qwen2VLForConditionalGeneration.from_pretrained(
+                self._folder,
+                local_files_only=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            if told["missing_keys"]:  # they would be left at random values
+                raise ValueError(f"it lacks {len(told['missing_keys'])} of the weights in config.json")
+        self._model = model.eval()
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[Path]:
+        """A file of the folder; what goes wrong with it is a ShelfError that names it."""
+        file = self._folder / name
+        if not file.is_file():
+            raise ShelfError(f"{self._folder} holds no {name}.", "Check `eye_model`.")
+        try:
+            yield file
+        except MemoryError:
+            raise
+        except Exception as e:
+            raise ShelfError(f"{file} cannot be used: {e}.", "Check `eye_model`.") from e
 
     def look_now(self, image: bytes, questions: Mapping[str, str]) -> Seen:
         """Answer in the calling thread; the model must be loaded."""
@@ -120,3 +159,11 @@ class TorchEye:
             log_odds=dict(zip(questions, odds, strict=True)),
             input_tokens=seen.shape[1] + 2 + len(branches.ids),
         )
+
+
+def _require_shape(config: Any) -> None:
+    """Raise ValueError for a configuration that leaves the shape out: the library would take that of a model of billions of weights."""
+    told = config if isinstance(config, dict) else {}
+    missing = [key for key in ("model_type", "text_config", "vision_config") if not told.get(key)]
+    if missing or told["model_type"] != "qwen2_vl":
+        raise ValueError("it does not describe a whole Qwen2-VL model")

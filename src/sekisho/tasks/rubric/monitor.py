@@ -64,6 +64,10 @@ class Alarm(Frozen):
     what: str
 
 
+CODES = ("nearly_all_yes", "nearly_all_no", "few_vectors", "one_outcome", "stuck_criteria")
+"""Every alarm there is."""
+
+
 def measure(
     answers: Sequence[int], outcomes: Sequence[str | None], ids: Sequence[str], patterns: int
 ) -> Bias:
