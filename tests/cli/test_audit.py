@@ -5,6 +5,9 @@ import sqlite3
 
 import pytest
 
+from sekisho.cli.audit import _SUMMARIES
+from sekisho.core.records import KINDS
+
 from .conftest import ASKED
 
 
@@ -81,3 +84,7 @@ def test_a_changed_entry_is_named_and_ends_with_1(cli, promoted, house):
     shown = cli("audit", "verify")
     assert shown.code == 1
     assert "NOT WHOLE" in shown.out
+
+
+def test_every_kind_of_record_has_a_line():
+    assert set(_SUMMARIES) == set(KINDS)

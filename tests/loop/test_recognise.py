@@ -25,8 +25,9 @@ from sekisho.core.settings import load
 from sekisho.core.sight import Seen, Sight
 from sekisho.loop import recognise
 from sekisho.loop.correct import correct
+from sekisho.loop.labelled import last_words
 from sekisho.loop.looking import images_in, run
-from sekisho.loop.recognise import Eyes, last_words
+from sekisho.loop.recognise import Eyes
 from sekisho.loop.rubric import Wording
 from sekisho.serve.eyes import torch as torch_eye
 from sekisho.wiring import build, make_sight

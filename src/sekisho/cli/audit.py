@@ -114,6 +114,11 @@ _SUMMARIES = {
     "certificate": lambda r: (
         f"at most {r['bound']:.2%} until {r['expires']}" if r["feasible"] else "infeasible"
     ),
+    "activation": lambda r: f"{r['step']} {r['adapter'] or 'the base alone'} by {r['by']}",
+    "feedback": lambda r: f"{r['action']} {r['level']} of {r['judgement']} by {r['by']}",
+    "calibrated": lambda r: (
+        f"{r['task']} {'back to ' if r['rollback'] else ''}{r['version']} ({r['method']}) by {r['by']}"
+    ),
     "incident": lambda r: f"{r['sort']}: {r['what']}",
     "erasure": lambda r: f"{len(r['digests'])} contents ({r['rule']}) by {r['by']}",
 }

@@ -1,4 +1,4 @@
-"""`rubric`: packs linted, answers scored, images looked at, a run of answers watched, an eye trained."""
+"""`rubric`: packs linted, answers scored, images looked at, a run of answers watched, an eye proved, calibrated and trained."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import typer
 
 from ..core.errors import InputError
 from ..core.gate_prompt import Lang
-from . import output
+from . import output, rubric_labels
 from .options import Call, SettingsGroup, command
+from .rubric_labels import PackName
 
 if TYPE_CHECKING:
     from ..loop.looking import Told
     from ..loop.rubric import Linted, Scored, Watched
 
-PackName = Annotated[
-    str, typer.Option("--pack", help="Name of a pack that ships, or a path to a TOML or YAML file.")
-]
 Answers = Annotated[
     Path,
     typer.Option(
@@ -38,6 +36,7 @@ def register(app: typer.Typer) -> None:
     command(group)(score)
     command(group)(watch)
     command(group)(run)
+    rubric_labels.register(group)
     command(group)(train)
     command(group)(export)
     app.add_typer(group, name="rubric", rich_help_panel="Judge and audit")

@@ -55,7 +55,7 @@ class Feedback(Frozen):
 
 
 class Calibrated(Frozen):
-    """A version of a task's calibration. The latest one of a model and adapter counts; a rollback is one too.
+    """A version of a task's calibration. The latest one of a model and adapter counts, of a rubric that of its pack too; a rollback is one too.
 
     Attributes:
         version: lasting name of what was fitted, `cal_…`; a rollback names an earlier one again.
@@ -63,6 +63,8 @@ class Calibrated(Frozen):
         method: none, temperature or platt.
         temperature: what log-probabilities are divided by.
         a, b: Platt's numbers.
+        pack: digest of the rubric pack; None for any other task.
+        scales: of a rubric, Platt's numbers of every criterion, those too that stayed as they were.
         rows: reviewed answers it was fitted on; `data` is their digest.
         measures: before and after, on the rows that were not fitted on.
     """
@@ -77,6 +79,8 @@ class Calibrated(Frozen):
     temperature: float = 1.0
     a: float = 1.0
     b: float = 0.0
+    pack: str | None = None
+    scales: Mapping[str, tuple[float, float]] = {}
     rows: int = 0
     data: str = ""
     measures: Mapping[str, float] = {}

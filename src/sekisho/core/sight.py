@@ -61,7 +61,7 @@ class Sight:
     Attributes:
         pack: digest of the only rubric pack it has learnt; None when it may be asked anything.
         scales: slope and offset of the log-odds by criterion, fitted on labelled images; empty when nothing was fitted.
-        calibration: digest of those, or `uncalibrated`.
+        calibration: digest of those, name of the version in the ledger they are from (`cal_…`), or `uncalibrated`.
     """
 
     eye: Eye

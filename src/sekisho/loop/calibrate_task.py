@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from ..core.adapting import Calibrated
@@ -145,19 +145,7 @@ def rollback(parts: Parts, by: str) -> Calibrated:
         ConflictError: none is in force.
     """
     target = _target(parts)
-    past = adapting.calibrations(parts.ledger, TASK, *target)
-    if not past or past[-1].method == "none":
-        raise ConflictError("No calibration is in force.", "Nothing to do.")
-    earlier = next(c.previous for c in past if c.version == past[-1].version)
-    if earlier is None:
-        fields: dict[str, Any] = {"version": "uncalibrated", "method": "none"}
-    else:
-        same = next((c for c in past if c.version == earlier), None)
-        if same is None:
-            raise NotFoundError(f"There is no version {earlier}.", "See `sekisho calibrate --versions`.")
-        fields = same.model_dump(
-            exclude={"id", "at", "by", "previous", "rollback", "task", "model", "adapter"}
-        )
+    fields = earlier(adapting.calibrations(parts.ledger, TASK, *target))
     record = Calibrated(
         id=new_id("clb"),
         at=utc_now(),
@@ -169,6 +157,27 @@ def rollback(parts: Parts, by: str) -> Calibrated:
         **fields,
     )
     return _write(parts, record)
+
+
+def earlier(past: Sequence[Calibrated]) -> dict[str, Any]:
+    """What a rollback brings back: the fields of the version that was in force when the present one first came, or none.
+
+    Args:
+        past: every calibration of one target, oldest first.
+
+    Raises:
+        ConflictError: none is in force.
+    """
+    if not past or past[-1].method == "none":
+        raise ConflictError("No calibration is in force.", "Nothing to do.")
+    before = next(c.previous for c in past if c.version == past[-1].version)
+    if before is None:
+        return {"version": "uncalibrated", "method": "none"}
+    same = next((c for c in past if c.version == before), None)
+    if same is None:
+        raise NotFoundError(f"There is no version {before}.", "See `sekisho calibrate --versions`.")
+    whose = {"task", "model", "adapter", "pack"}
+    return same.model_dump(exclude={"id", "at", "by", "previous", "rollback", *whose})
 
 
 def _write(parts: Parts, record: Calibrated) -> Calibrated:

@@ -7,6 +7,7 @@ import base64
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..core.canonical import new_id, utc_now
@@ -19,13 +20,13 @@ from ..core.errors import (
 from ..core.question import Frozen
 from ..core.records import Judgement, Stamp
 from ..core.sight import Seen, Sight
-from ..ledger.store import Ledger
 from ..tasks.images import Bounds, Picture, look
 from ..tasks.rubric.lint import read_pack
 from ..tasks.rubric.pack import Pack
 from ..tasks.rubric.patterns import Scorer
 from ..tasks.rubric.second import SecondLook
 from .bias import BiasWatch
+from .eye_calibration import in_force
 from .keeping import Keeper
 from .parts import Parts
 from .rubric import Scored, Wording, require_words, worded
@@ -65,6 +66,24 @@ class Recognised(Scored):
     milliseconds: float
     second_look: SecondLook | None = None
     checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """One image looked at, and by whom.
+
+    Attributes:
+        sight: with the calibration that is in force for the pack.
+        png: what was shown.
+        until: monotonic time by which all is to be answered.
+    """
+
+    scorer: Scorer
+    sight: Sight
+    picture: Picture
+    seen: Seen
+    png: bytes
+    until: float
 
 
 class Eyes:
@@ -108,6 +127,23 @@ class Eyes:
         require_learnt(sight, scorer.pack)
         return scorer
 
+    async def look(self, data: bytes, pack: str) -> Look:
+        """Look at one image with a pack's questions; nothing is judged and nothing written down. Raises as `recognise` does."""
+        # Before the clock starts: the first image waits for the model, and that is no fault of the image.
+        scorer, sight = await self.ready(pack), await self.sight(pack)
+        until = time.monotonic() + self._parts.settings.eye_seconds
+        picture = await _guarded(data, until)
+        questions = {c.id: c.question.en for c in scorer.pack.criteria}
+        png = await asyncio.to_thread(picture.png, _LONGEST)
+        seen = await sight.eye.look(png, questions, max(0.01, until - time.monotonic()))
+        require_whole(scorer.pack, seen)
+        return Look(scorer, sight, picture, seen, png, until)
+
+    async def sight(self, pack: str) -> Sight:
+        """The eye with the calibration that is in force for a pack. The ledger is asked each time, so that a new one needs no restart."""
+        sight, scorer = await self._opened(), self._scorer(pack)
+        return await asyncio.to_thread(in_force, self._parts.ledger, sight, scorer.pack)
+
     async def close(self) -> None:
         """Stop the eye, if it was opened."""
         if self._sight is not None and self._started:
@@ -117,19 +153,16 @@ class Eyes:
     async def _recognised(
         self, data: bytes, name: str, wording: Wording, links: Mapping[str, str]
     ) -> Recognised:
-        # Before the clock starts: the first image waits for the model, and that is no fault of the image.
-        scorer, sight = await self.ready(name), await self._opened()
-        require_words(scorer.pack, wording)
+        require_words((await self.ready(name)).pack, wording)
         start = time.monotonic()
-        until = start + self._parts.settings.eye_seconds
-        picture = await _guarded(data, until)
-        questions = {c.id: c.question.en for c in scorer.pack.criteria}
-        png = await asyncio.to_thread(picture.png, _LONGEST)
-        seen = await sight.eye.look(png, questions, max(0.01, until - time.monotonic()))
+        looked = await self.look(data, name)
+        scorer, sight, picture, seen = looked.scorer, looked.sight, looked.picture, looked.seen
         chances = calibrated(sight, scorer.pack, seen)
         score, second = scorer.score(scorer.bits_of(chances), picture.digest), None
         if self._parts.settings.rubric_second_look == "on":
-            score, second, seen = await looked_again(sight, scorer, score, chances, seen, png, until)
+            score, second, seen = await looked_again(
+                sight, scorer, score, chances, seen, looked.png, looked.until
+            )
         scored = worded(scorer.pack, score, picture.digest, wording)
         took = round(1000 * (time.monotonic() - start), 3)
         record = _entry(
@@ -185,14 +218,14 @@ def require_learnt(sight: Sight, pack: Pack) -> None:
         )
 
 
-def calibrated(sight: Sight, pack: Pack, seen: Seen) -> dict[str, float]:
-    """Calibrated probability of yes by criterion, in the pack's order.
-
-    Raises:
-        EngineError: when an answer is missing, not asked for, or no number.
-    """
+def require_whole(pack: Pack, seen: Seen) -> None:
+    """Raise EngineError when an answer is missing, not asked for, or no number."""
     if seen.log_odds.keys() != set(pack.ids) or not all(map(math.isfinite, seen.log_odds.values())):
         raise EngineError("The eye did not answer every criterion.", "Try again; see the server's log.")
+
+
+def calibrated(sight: Sight, pack: Pack, seen: Seen) -> dict[str, float]:
+    """Calibrated probability of yes by criterion, in the pack's order, of answers that are whole."""
     found = {}
     for id in pack.ids:
         slope, offset = sight.scales.get(id, (1.0, 0.0))
@@ -277,17 +310,3 @@ def _told(
         second_look=second,
         checks=checks,
     )
-
-
-def last_words(ledger: Ledger, pack: str) -> dict[str, dict[str, str]]:
-    """Corrections in force of a pack's judgements: the latest label, yes or no, by judgement and criterion."""
-    found: dict[str, dict[str, str]] = {}
-    after = 0
-    while page := ledger.entries(kind="correction", task=TASK, after=after, limit=500):
-        for entry in page:
-            judged = ledger.get(str(entry.body["judgement"]))
-            if judged is not None and judged.body.get("name") == pack:
-                criterion, _, label = str(entry.body["label"]).partition(":")
-                found.setdefault(str(entry.body["judgement"]), {})[criterion] = label
-        after = page[-1].seq
-    return found

@@ -182,8 +182,14 @@ def watch(name: str, share: Path, answers: Sequence[Mapping[str, Any]]) -> Watch
     return Watched(bias=bias, alarms=alarms(bias))
 
 
-def read_answers(file: Path) -> list[Mapping[str, Any]]:
+ANSWERS = "one {id: 0 or 1} object an image"
+
+
+def read_answers(file: Path, form: str = ANSWERS) -> list[Mapping[str, Any]]:
     """Read answers: one JSON object, a JSON array of objects, or one object a line. `-` is standard input.
+
+    Args:
+        form: what the objects ought to be, in words, for whoever gives something else.
 
     Raises:
         DataError: for a file that is missing or too large.
@@ -197,12 +203,12 @@ def read_answers(file: Path) -> list[Mapping[str, Any]]:
     if len(data) > LONGEST:
         raise DataError(f"{file} is larger than {LONGEST >> 20} MiB.", "Split it.")
     try:
-        return _objects(data.decode("utf-8-sig"))
+        return _objects(data.decode("utf-8-sig"), form)
     except UnicodeDecodeError as e:
         raise MalformedError(f"{file} is not UTF-8 (byte {e.start}).", "Give it in UTF-8.") from e
 
 
-def _objects(text: str) -> list[Mapping[str, Any]]:
+def _objects(text: str, form: str) -> list[Mapping[str, Any]]:
     whole = _parsed(text)
     if isinstance(whole, list):
         found = whole
@@ -212,11 +218,9 @@ def _objects(text: str) -> list[Mapping[str, Any]]:
         found = [_parsed(line) for line in text.split("\n") if line.strip()]
     for number, one in enumerate(found, start=1):
         if not isinstance(one, dict):
-            raise MalformedError(
-                f"Answers {number} are no JSON object.", "Give one {id: 0 or 1} object an image."
-            )
+            raise MalformedError(f"Number {number} is no JSON object.", f"Give {form}.")
     if not found:
-        raise InputError("There are no answers.", "Give one {id: 0 or 1} object an image.")
+        raise InputError("There is nothing in it.", f"Give {form}.")
     return found
 
 
