@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ..core.records import Proof
     from ..loop.prove_eye import EyeCalibrated
 
-PackName = Annotated[str, typer.Option("--pack", help="Name of a pack that ships, or a path to a TOML or YAML file.")]
+PackName = Annotated[
+    str, typer.Option("--pack", help="Name of a pack that ships, or a path to a TOML or YAML file.")
+]
 Labels = Annotated[
     Path | None,
     typer.Argument(
