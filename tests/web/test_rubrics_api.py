@@ -165,7 +165,7 @@ def test_the_server_watches_its_own_eye(seeing):
 
 def test_a_missing_answer_is_an_error_over_http_too(house, judge):
     class Lazy:
-        info = None
+        info = EngineInfo(engine="lazy", model="lazy", model_digest="sha256:0", context=0, device="cpu")
 
         async def start(self):
             """Nothing to load."""
