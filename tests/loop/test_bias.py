@@ -111,6 +111,17 @@ def test_a_collapse_is_told_once_and_not_again_after_a_restart(tmp_path, caplog)
         assert gauge(metrics.RUBRIC_IMAGES) == 31
 
 
+def test_an_alarm_that_goes_on_is_told_once_however_many_come_at_once_and_however_long_ago(tmp_path):
+    with house(tmp_path) as parts:
+        watch = BiasWatch(parts)
+        for n in range(0, WINDOW + 75, 25):
+            shown(watch, parts, range(n, n + 25), stuck, one)
+        assert len(incidents(parts)) == 3
+    with house(tmp_path) as parts:
+        shown(BiasWatch(parts), parts, [1000], stuck, one)
+        assert len(incidents(parts)) == 3
+
+
 def test_what_came_before_a_restart_counts_towards_an_alarm(tmp_path):
     with house(tmp_path) as parts:
         shown(BiasWatch(parts), parts, range(19), stuck, one)

@@ -102,7 +102,9 @@ def test_a_calibration_serves_until_it_is_taken_back(house, eye, tmp_path):
     assert after["calibration"] == record.version
     assert after["ece"] < before["ece"]
 
-    second = calibrate(house, "intake", file, "a test").record
+    with pytest.raises(ProofError, match="3 worse"):  # the same labels teach nothing more
+        calibrate(house, "intake", file, "a test")
+    second = calibrate(house, "intake", label_file(tmp_path, 240, FEW), "a test").record
     assert second.previous == record.version
     assert rollback(house, "intake", "a test").version == record.version
     assert judged(house, 1).calibration == record.version

@@ -22,7 +22,7 @@ from sekisho.core.errors import (
     UnsupportedEncodingError,
 )
 from sekisho.core.settings import load
-from sekisho.core.sight import Seen, Sight
+from sekisho.core.sight import OBSERVED, Seen, Sight
 from sekisho.loop import recognise
 from sekisho.loop.correct import correct
 from sekisho.loop.labelled import last_words
@@ -293,3 +293,19 @@ def test_calibration_moves_probabilities(folder):
     assert cooled["L01"] == pytest.approx(0.5)
     assert cooled["L02"] == plain["L02"]
     assert json.loads((folder / "made.json").read_text())["pack"] == "intake"
+
+
+def test_no_calibration_is_laid_on_answers_without_a_probability(parts):
+    said = dict.fromkeys(PACK.ids, -OBSERVED) | {"L01": OBSERVED}
+    steep = dict.fromkeys(PACK.ids, (1.0, -3.0))
+
+    async def work():
+        async def answer(questions, timeout):
+            return Seen(log_odds=said)
+
+        eyes = Eyes(parts, Sight(Blind(answer), PACK.digest(), steep, "cal_1"))
+        return await eyes.look(picture_file(), "intake")
+
+    found = asyncio.run(work())
+    assert (found.sight.scales, found.sight.calibration) == ({}, "uncalibrated")
+    assert found.scorer.bits_of(recognise.calibrated(found.sight, PACK, found.seen)) == 1

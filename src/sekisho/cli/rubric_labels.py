@@ -116,9 +116,15 @@ def calibrate(
         if versions:
             _tell_versions(call, loop.versions(house, pack))
         elif rollback:
-            call.result(loop.rollback(house, pack, name_of(by)))
+            _tell_rollback(call, loop.rollback(house, pack, name_of(by)))
         else:
             _tell_fit(call, loop.calibrate(house, pack, labels, name_of(by), progress))
+
+
+def _tell_rollback(call: Call, found: Calibrated) -> None:
+    # Before the first version stands what the eye came with.
+    serves = "the eye's own" if found.method == "none" else found.version
+    call.result(found, {"in force": serves, "took the place of": found.previous or "the eye's own"})
 
 
 def _tell_fit(call: Call, found: EyeCalibrated) -> None:
@@ -143,7 +149,7 @@ def _tell_versions(call: Call, found: list[Calibrated]) -> None:
     names = ("nll_before", "nll_after", "ece15_before", "ece15_after")
     rows = [
         (
-            v.version,
+            "the eye's own" if v.method == "none" else v.version,
             v.at,
             v.by,
             str(v.rows),

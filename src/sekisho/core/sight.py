@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from .engine import EngineInfo
 from .question import Frozen
+
+OBSERVED = math.log(2.0)
+"""Log-odds of an answer without a probability: one observation, (1 + 1) / (1 + 2) (rule of succession, Laplace 1774)."""
 
 
 class Seen(Frozen):
@@ -22,6 +26,16 @@ class Seen(Frozen):
     log_odds: Mapping[str, float]
     input_tokens: int = 0
     tries: int = 1
+
+    @property
+    def observed(self) -> bool:
+        """Whether every answer is one observation and no probability, so that nothing fitted on probabilities is for it."""
+        return is_observed(self.log_odds)
+
+
+def is_observed(log_odds: Mapping[str, float]) -> bool:
+    """As `Seen.observed`, also of log-odds that come from probabilities written down."""
+    return all(abs(abs(x) - OBSERVED) < 1e-9 for x in log_odds.values())
 
 
 class Eye(Protocol):

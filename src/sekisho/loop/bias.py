@@ -39,6 +39,7 @@ class _Window:
         self._answers: OrderedDict[str, tuple[int, str | None]] = OrderedDict()
         self._seen = 0
         self._rang: dict[str, int] = {}
+        self._ringing: frozenset[str] = frozenset()
 
     def add(self, image: str, reasons: Collection[str], outcome: str | None) -> None:
         fired = set(reasons)
@@ -56,11 +57,13 @@ class _Window:
 
     def fresh(self, ringing: Sequence[Alarm]) -> list[Alarm]:
         """Those that began to ring."""
-        return [a for a in ringing if self._seen - self._rang.get(a.code, -_QUIET - 1) > _QUIET]
+        begun = [a for a in ringing if a.code not in self._ringing]
+        return [a for a in begun if self._seen - self._rang.get(a.code, -_QUIET - 1) > _QUIET]
 
     def heard(self, codes: Collection[str]) -> None:
-        """Remember that these ring and were told."""
+        """Remember that these ring and were told, and no others."""
         self._rang |= dict.fromkeys(codes, self._seen)
+        self._ringing = frozenset(codes)
 
 
 class BiasWatch:
@@ -127,11 +130,16 @@ def _fill(ledger: Ledger, window: _Window, like: Judgement) -> None:
         content = ledger.content(entry.body["content"]) if entry.body.get("content") else None
         image = content["image"] if isinstance(content, dict) and "image" in content else entry.id
         window.add(str(image), entry.body["reasons"], entry.body.get("answer"))
-    since = found[:WINDOW][-1].seq if found else 0
-    for entry in ledger.entries(kind="incident", after=since, limit=MAX_PAGE):
-        what = str(entry.body["what"])
-        if entry.body["sort"] == SORT and what.endswith(window.tail):
-            window.heard([what.partition(":")[0]])
+    if found:
+        told = _told(ledger, window.tail)
+        window.heard([a.code for a in window.look()[1] if a.code in told])
+
+
+def _told(ledger: Ledger, tail: str) -> set[str]:
+    """Which alarms were ever told of a pack and an eye: one that still rings was told when it began, however long ago."""
+    page = ledger.entries(kind="incident", limit=MAX_PAGE, newest_first=True)
+    words = [str(e.body["what"]) for e in page if e.body["sort"] == SORT]
+    return {what.partition(":")[0] for what in words if what.endswith(tail)}
 
 
 def _words(window: _Window, alarm: Alarm, images: int) -> str:

@@ -13,7 +13,7 @@ from ..core.canonical import digest_file, digest_json
 from ..core.errors import DataError, EngineError, InputError, SekishoError
 from ..core.progress import Progress
 from ..core.records import Judgement
-from ..core.sight import Sight
+from ..core.sight import Sight, is_observed
 from ..ledger.store import Ledger
 from ..tasks.images import look
 from ..tasks.rubric.lint import read_pack
@@ -22,7 +22,7 @@ from ..tasks.rubric.patterns import Scorer
 from .eye_calibration import TASK
 from .ocr import read_bytes
 from .parts import Parts
-from .recognise import Eyes
+from .recognise import Eyes, Look
 from .rubric import read_answers
 
 FORM = 'one {"image": PATH, "answers": {id: 0 or 1}} object an image'
@@ -155,21 +155,23 @@ async def _looked(parts: Parts, pack: str, labels: list[Label], file: str, progr
     try:
         scorer, sight = await eyes.ready(pack), await eyes.sight(pack)
         for number, label in enumerate(labels, start=1):
-            rows.append(Row(label.image, await _odds(eyes, label, pack), label.answers))
+            found = await _look(eyes, label, pack)
+            rows.append(Row(label.image, found.seen.log_odds, label.answers))
+            sight = found.sight if found.seen.observed else sight
             progress.step("look", number, len(labels))
     finally:
         await eyes.close()
     return Labelled(scorer, sight, tuple(rows), file)
 
 
-async def _odds(eyes: Eyes, label: Label, pack: str) -> Mapping[str, float]:
+async def _look(eyes: Eyes, label: Label, pack: str) -> Look:
     try:
         found = await eyes.look(read_bytes(label.file), pack)
     except EngineError as e:
         raise type(e)(f"{label.file}: {e.what}", e.do) from e
     if found.picture.digest != label.image:
         raise DataError(f"{label.file} was changed while it was looked at.", "Begin anew.")
-    return found.seen.log_odds
+    return found
 
 
 async def _heard(parts: Parts, name: str) -> Labelled:
@@ -206,8 +208,11 @@ def spoken(ledger: Ledger, pack: Pack, model: str) -> tuple[Row, ...]:
             continue
         content = ledger.content(record.content) if record.content else None
         image = str((content or {}).get("image", record.id))
+        odds = {i: _log_odds(p) for i, p in record.raw.items()}
+        if is_observed(odds):
+            continue
         heard = found.setdefault(image, _Heard({}))
-        heard.odds = {i: _log_odds(p) for i, p in record.raw.items()}
+        heard.odds = odds
         heard.answers[criterion] = int(yes)
     return tuple(Row(image, heard.odds, heard.answers) for image, heard in found.items())
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from ..core.adapting import Calibrated
 from ..core.canonical import new_id, utc_now
-from ..core.errors import ProofError
+from ..core.errors import ConflictError, ProofError
 from ..core.progress import Progress, Quiet
 from ..core.question import Frozen
 from ..core.records import Proof
-from ..core.sight import Sight
+from ..core.sight import Sight, is_observed
 from ..data.split import split_of
 from ..tasks.rubric.pack import Pack
+from ..tasks.rubric.patterns import Scorer
+from ..tasks.rubric.second import pair, weighed
 from . import eye_calibration
 from .calibrate_task import earlier
 from .eye_calibration import TASK
@@ -51,7 +53,8 @@ def prove(parts: Parts, pack: str, labels: Path | None, progress: Progress | Non
         SekishoError: as `labelled.gather` does.
     """
     found = gather(parts, pack, labels, progress or Quiet())
-    measured = _measured(found)
+    again = parts.settings.rubric_second_look == "on" and found.sight.pack is not None
+    measured = _measured(found, again)
     score = f"{measured['mean']:.4f} of the answers are right; always giving the more frequent one, {measured['majority_mean']:.4f} would be"
     sign = f"on {measured['wins']} images it is right more often than that, on {measured['losses']} less"
     record = Proof(
@@ -69,7 +72,7 @@ def prove(parts: Parts, pack: str, labels: Path | None, progress: Progress | Non
     return record
 
 
-def _measured(found: Labelled) -> dict[str, Any]:
+def _measured(found: Labelled, again: bool) -> dict[str, Any]:
     """The measures of a proof: figures, and by which pack, calibration and labels they came about."""
     import numpy as np
 
@@ -79,7 +82,9 @@ def _measured(found: Labelled) -> dict[str, Any]:
     odds, labels = found.arrays()
     probabilities = chances(odds, pack.ids, found.sight.scales)
     thresholds = np.array([c.threshold for c in pack.criteria])
-    measured = measure_labelled(pack.ids, probabilities, labels, thresholds, _outcomes(found, probabilities))
+    measured = measure_labelled(
+        pack.ids, probabilities, labels, thresholds, _outcomes(found, probabilities, again)
+    )
     return {
         **measured.model_dump(mode="json"),
         "better": measured.better,
@@ -88,18 +93,27 @@ def _measured(found: Labelled) -> dict[str, Any]:
         "pack": {"name": pack.name, "version": pack.version, "digest": pack.digest()},
         "model": found.sight.eye.info.model,
         "calibration": found.sight.calibration,
+        "second_look": again,
     }
 
 
-def _outcomes(found: Labelled, probabilities: Any) -> tuple[int, int]:
-    """Right outcomes, and images on which every criterion is labelled. Ties end by the image, for what was said as for what is true."""
+def _outcomes(found: Labelled, probabilities: Any, again: bool) -> tuple[int, int]:
+    """Right outcomes, and images on which every criterion is labelled. Ties end by the image, or by a second look for what was said."""
     scorer, right, whole = found.scorer, 0, 0
     for row, chances in zip(found.rows, probabilities.tolist(), strict=True):
         if len(row.answers) == len(found.pack.ids):
-            said = scorer.score(scorer.bits_of(dict(zip(found.pack.ids, chances, strict=True))), row.image)
+            said = _said(scorer, dict(zip(found.pack.ids, chances, strict=True)), row.image, again)
             whole += 1
-            right += said.pattern == scorer.score(scorer.bits(row.answers), row.image).pattern
+            right += said == scorer.score(scorer.bits(row.answers), row.image).pattern
     return right, whole
+
+
+def _said(scorer: Scorer, chances: dict[str, float], image: str, again: bool) -> str | None:
+    """The outcome as it would serve."""
+    score = scorer.score(scorer.bits_of(chances), image)
+    between = pair(score) if again else None
+    chosen = between and weighed(scorer.pack, between, score, chances).chosen
+    return chosen or score.pattern
 
 
 def calibrate(
@@ -111,7 +125,7 @@ def calibrate(
 
     Raises:
         ProofError: no criterion could be fitted.
-        ConflictError: another calibration came into force meanwhile.
+        ConflictError: the eye gives no probabilities, or another calibration came into force meanwhile.
         SekishoError: as `labelled.gather` does.
     """
     import numpy as np
@@ -119,6 +133,11 @@ def calibrate(
     from ..proof.labelled import LEAST, LEAST_HELD, fit_scales
 
     found = gather(parts, pack, labels, progress or Quiet())
+    if any(is_observed(row.odds) for row in found.rows):
+        raise ConflictError(
+            "The far eye gives answers without probabilities: there is nothing to calibrate.",
+            "Serve a model that speaks System One.",
+        )
     odds, truth = found.arrays()
     held = np.array([split_of(row.image) == "holdout" for row in found.rows])
     fitted = fit_scales(found.pack.ids, odds, truth, held, found.sight.scales)

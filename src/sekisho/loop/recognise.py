@@ -7,7 +7,7 @@ import base64
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..core.canonical import new_id, utc_now
@@ -137,6 +137,8 @@ class Eyes:
         png = await asyncio.to_thread(picture.png, _LONGEST)
         seen = await sight.eye.look(png, questions, max(0.01, until - time.monotonic()))
         require_whole(scorer.pack, seen)
+        if seen.observed:
+            sight = replace(sight, scales={}, calibration="uncalibrated")
         return Look(scorer, sight, picture, seen, png, until)
 
     async def sight(self, pack: str) -> Sight:

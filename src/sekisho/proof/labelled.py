@@ -203,7 +203,7 @@ def _fitted(x: Floats, y: Floats, held: Mask, now: Scale) -> Scale | str:
     if slope <= FLATTEST:
         return "flat"
     before, after = (log_loss(sigmoid(a * x[held] + b), y[held]) for a, b in (now, (slope, offset)))
-    return "worse" if after > before else (slope, offset)
+    return "worse" if after >= before else (slope, offset)
 
 
 def _rarer(labels: Floats) -> int:

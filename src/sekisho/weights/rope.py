@@ -21,6 +21,7 @@ Rope = Mapping[str, Any]
 _LONGROPE = ("longrope", "su")
 _NEEDED = {
     "linear": ("factor",),
+    "yarn": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
     **dict.fromkeys(_LONGROPE, ("long_factor", "short_factor")),
 }
@@ -66,7 +67,7 @@ def _require_spoken(rope: Rope, config: Mapping[str, Any]) -> None:
             f"Rope scaling {kind!r} is not exported for {family}.",
             "Use a base with another scaling, or none.",
         )
-    missing = [name for name in _NEEDED.get(kind, ()) if rope.get(name) is None]
+    missing = [name for name in _NEEDED.get(kind, ()) if not rope.get(name)]
     if missing:
         raise InputError(
             f"Rope scaling {kind!r} lacks {', '.join(missing)}.", "Correct the model's config.json."

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from sekisho.core.errors import DataError, NotFoundError
 from sekisho.tasks.policy import read_document
 from sekisho.tasks.rubric import files
 from sekisho.tasks.rubric.lint import read_pack
-from sekisho.tasks.rubric.pack import load_pack
+from sekisho.tasks.rubric.pack import Criterion, load_pack
 
 from .makers import SHARE, document
 
@@ -110,3 +111,15 @@ def test_what_could_be_misread_is_refused_in_one_message(tmp_path, text, what):
 def test_a_toml_file_has_the_same_bound(tmp_path):
     with pytest.raises(DataError, match="larger than 512 KiB"):
         load_pack(written(tmp_path, "#" * (files.LARGEST + 1), "mine.toml"), tmp_path)
+
+
+def test_only_files_are_packs(tmp_path):
+    place = files.folder(tmp_path)
+    (place / "old.yaml").mkdir(parents=True)
+    (place / ".#mine.toml").symlink_to("nobody@nowhere")
+    assert files.names(tmp_path) == []
+
+
+def test_a_threshold_is_a_number():
+    with pytest.raises(ValidationError):
+        Criterion.model_validate({**read_pack("intake", SHARE).criteria[0].model_dump(), "threshold": "5e-1"})

@@ -15,7 +15,7 @@ from typing import Any
 from ...core.canonical import digest_text
 from ...core.engine import EngineInfo
 from ...core.errors import EngineError, EngineTimeoutError
-from ...core.sight import Seen
+from ...core.sight import OBSERVED, Seen
 from ..deadline import by, deadline_in
 from ..engines.link import AbsentError, FailedError, Link, Names
 from .schema import answer_schema, read_answers
@@ -25,8 +25,6 @@ GROUP = 15
 """Criteria of one request: short answers are cut off less often."""
 RETRIES = 3
 """Times the missing part of a group is asked again."""
-_OBSERVED = math.log(2.0)
-"""Log-odds of an answer without a probability: one observation, (1 + 1) / (1 + 2) (rule of succession, Laplace 1774)."""
 _NAMES = Names("eye_url", "eye_remote_model", "eye_key")
 _PROBES = 2
 """Tries of each request that finds out how the server is asked: both forms may fail, and the circuit to chat is still closed."""
@@ -64,7 +62,7 @@ class RemoteEye:
         return EngineInfo(
             engine="remote-eye",
             model=name,
-            model_digest=digest_text(f"{self._url} {name}"),
+            model_digest=digest_text(f"{self._url.rstrip('/')} {name}"),
             context=0,
             device="remote",
         )
@@ -182,7 +180,7 @@ class RemoteEye:
             raise EngineError(
                 f"The far eye never answered {', '.join(missing)}.", "Try again, or ask a better model."
             )
-        return Seen(log_odds={i: _OBSERVED if found[i] else -_OBSERVED for i in ids}, tries=tries)
+        return Seen(log_odds={i: OBSERVED if found[i] else -OBSERVED for i in ids}, tries=tries)
 
     async def _group(
         self, image: bytes, questions: Mapping[str, str], deadline: float

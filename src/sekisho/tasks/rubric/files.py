@@ -31,7 +31,8 @@ def folder(share: Path) -> Path:
 
 def names(share: Path) -> list[str]:
     """Names of the packs there."""
-    return sorted({p.stem for p in folder(share).glob("*") if p.suffix in ENDINGS})
+    files = (p for p in folder(share).glob("[!.]*") if p.suffix in ENDINGS)
+    return sorted({p.stem for p in files if p.is_file()})
 
 
 def find(name: str, share: Path) -> Path:

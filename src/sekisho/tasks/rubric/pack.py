@@ -43,7 +43,7 @@ class Criterion(Frozen):
     patterns: tuple[Id, ...]
     sub_attribute: Id
     weight: int = Field(strict=True, ge=1, le=MAX_WEIGHT)
-    threshold: float = Field(default=0.5, gt=0, lt=1)
+    threshold: float = Field(default=0.5, gt=0, lt=1, strict=True)
 
 
 class Templates(Frozen):
