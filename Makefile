@@ -41,7 +41,7 @@ bench: setup ## The benchmarks behind every figure in the documents; `make bench
 
 MINUTES ?= 20
 
-soak: setup ## Twenty MINUTES of mixed load with engine kills; a hundred requests of every kind to every operation of the OpenAPI document; a thousand new examples of every property; ten thousand histories of the lanes; a real `transformers serve`; 100,000 requests that try to load something; a novel; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server; thirty of a training.
+soak: setup ## Twenty MINUTES of mixed load with engine kills; a hundred requests of every kind to every operation of the OpenAPI document; a thousand new examples of every property; ten thousand histories of the lanes; a real `transformers serve`; 100,000 requests that try to load something; a novel; a thousand kill -9 of sixteen writers of a ledger; fifty of a loaded server; thirty of a training; a base in shards over two processes.
 	@$(BIN)/python tools/soak.py $(MINUTES)
 	@SOAK_HISTORIES=10000 $(BIN)/pytest --timeout 7200 tests/serve/test_schedule.py tests/serve/test_lanes.py
 	@FAR_TRANSFORMERS=1 $(BIN)/pytest tests/serve/test_remote.py
@@ -50,6 +50,7 @@ soak: setup ## Twenty MINUTES of mixed load with engine kills; a hundred request
 	@HYPOTHESIS_PROFILE=new $(BIN)/pytest --timeout 3600 -n 2 -m "not slow"
 	@$(BIN)/python benchmarks/summary.py 320000
 	@SOAK_LEDGER_KILLS=1000 $(BIN)/pytest --timeout 7200 tests/ledger/test_processes.py
+	@SOAK_SHARDS=1 $(BIN)/pytest --timeout 3600 -m slow tests/train/test_together.py
 	@SOAK_KILLS=50 $(BIN)/pytest --timeout 3600 tests/e2e/test_kill.py
 	@SOAK_TRAIN_KILLS=30 $(BIN)/pytest --timeout 3600 tests/train/test_fit.py -k random_moments
 

@@ -58,6 +58,9 @@ def run(base: Path, out: Path, count: int, recipe: dict) -> dict:
     return json.loads((out / "losses.json").read_bytes())
 
 
+LONG = pytest.mark.skipif("SOAK_SHARDS" not in os.environ, reason="minutes; `make soak` runs it")
+
+
 def require_same(one: dict, two: dict) -> None:
     assert len(one["losses"]) == len(two["losses"]) == 20
     assert max(abs(a - b) for a, b in zip(one["losses"], two["losses"], strict=True)) < 1e-5
@@ -78,7 +81,7 @@ def test_two_processes_are_one_on_the_same_global_batch(base: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=LONG)], ids=["tied", "untied"])
 def test_two_processes_with_half_the_base_each_are_one(tied: bool, base: Path, tmp_path: Path) -> None:
     """With everything that steers, whether the head's weights are the embeddings' or its own; the adapter is the same, and bakes."""
     folder = base if tied else untied(base, tmp_path / "base")
@@ -106,6 +109,7 @@ def untied(base: Path, folder: Path) -> Path:
     return folder
 
 
+@LONG
 @pytest.mark.slow
 def test_each_process_holds_half_and_a_killed_run_goes_on_bit_for_bit(base: Path, tmp_path: Path) -> None:
     """With dropout, which draws otherwise in each process. Of all the base each process holds half when it has ended; no weight is whole."""
@@ -129,6 +133,7 @@ def test_each_process_holds_half_and_a_killed_run_goes_on_bit_for_bit(base: Path
     assert folder_digest(killed / "adapter") == folder_digest(tmp_path / "straight" / "adapter")
 
 
+@LONG
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is given back by glibc")
 def test_shards_save_the_memory_that_they_should(base: Path, tmp_path: Path) -> None:
