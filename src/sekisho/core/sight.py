@@ -38,6 +38,17 @@ def is_observed(log_odds: Mapping[str, float]) -> bool:
     return all(abs(abs(x) - OBSERVED) < 1e-9 for x in log_odds.values())
 
 
+def chance_of(log_odds: float) -> float:
+    """The probability that has these log-odds; they are held within 60, beyond which it is 0 or 1 to the last digit."""
+    return 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, log_odds))))
+
+
+def log_odds_of(chance: float, edge: float = 1e-12) -> float:
+    """Log-odds of a probability, which is held so far from 0 and 1 as `edge` says."""
+    held = min(max(chance, edge), 1 - edge)
+    return math.log(held) - math.log1p(-held)
+
+
 class Eye(Protocol):
     """Looks at one image and answers yes/no questions about it. May be called from many tasks at once.
 

@@ -13,7 +13,7 @@ from ..core.canonical import digest_file, digest_json
 from ..core.errors import DataError, EngineError, InputError, SekishoError
 from ..core.progress import Progress
 from ..core.records import Judgement
-from ..core.sight import Sight, is_observed
+from ..core.sight import Sight, is_observed, log_odds_of
 from ..ledger.store import Ledger
 from ..tasks.images import look
 from ..tasks.rubric.lint import read_pack
@@ -26,7 +26,6 @@ from .recognise import Eyes, Look
 from .rubric import read_answers
 
 FORM = 'one {"image": PATH, "answers": {id: 0 or 1}} object an image'
-_EDGE = 1e-12
 
 
 class Label(NamedTuple):
@@ -208,18 +207,13 @@ def spoken(ledger: Ledger, pack: Pack, model: str) -> tuple[Row, ...]:
             continue
         content = ledger.content(record.content) if record.content else None
         image = str((content or {}).get("image", record.id))
-        odds = {i: _log_odds(p) for i, p in record.raw.items()}
+        odds = {i: log_odds_of(p) for i, p in record.raw.items()}
         if is_observed(odds):
             continue
         heard = found.setdefault(image, _Heard({}))
         heard.odds = odds
         heard.answers[criterion] = int(yes)
     return tuple(Row(image, heard.odds, heard.answers) for image, heard in found.items())
-
-
-def _log_odds(probability: float) -> float:
-    p = min(max(probability, _EDGE), 1 - _EDGE)
-    return math.log(p) - math.log1p(-p)
 
 
 def words(ledger: Ledger, pack: str) -> Iterator[tuple[Judgement, str, bool]]:

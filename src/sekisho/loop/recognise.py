@@ -19,7 +19,7 @@ from ..core.errors import (
 )
 from ..core.question import Frozen
 from ..core.records import Judgement, Stamp
-from ..core.sight import Seen, Sight
+from ..core.sight import Seen, Sight, chance_of
 from ..tasks.images import Bounds, Picture, look
 from ..tasks.rubric.lint import read_pack
 from ..tasks.rubric.pack import Pack
@@ -231,7 +231,7 @@ def calibrated(sight: Sight, pack: Pack, seen: Seen) -> dict[str, float]:
     found = {}
     for id in pack.ids:
         slope, offset = sight.scales.get(id, (1.0, 0.0))
-        found[id] = 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, slope * seen.log_odds[id] + offset))))
+        found[id] = chance_of(slope * seen.log_odds[id] + offset)
     return found
 
 
@@ -256,7 +256,7 @@ def _entry(
         type="noul",
         name=pack.name,
         probabilities=chances,
-        raw={i: 1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, x)))) for i, x in seen.log_odds.items()},
+        raw={i: chance_of(x) for i, x in seen.log_odds.items()},
         answer=scored.pattern,
         decision=scored.pattern or scored.state,
         reasons=(scored.state, *broken, *again, *scored.fired),

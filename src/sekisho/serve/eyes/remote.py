@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.canonical import digest_text
 from ...core.engine import EngineInfo
 from ...core.errors import EngineError, EngineTimeoutError
-from ...core.sight import OBSERVED, Seen
+from ...core.sight import OBSERVED, Seen, log_odds_of
 from ..deadline import by, deadline_in
 from ..engines.link import AbsentError, FailedError, Link, Names
 from .schema import answer_schema, read_answers
@@ -237,5 +236,4 @@ def _log_odds(answer: Any) -> float:
     p = answer.get("noul") if isinstance(answer, dict) else None
     if isinstance(p, bool) or not isinstance(p, int | float) or not 0 <= p <= 1:
         raise FailedError("The far eye gave something else than a probability.", "Check the server.")
-    p = min(max(float(p), _NEAR_ONE), 1 - _NEAR_ONE)
-    return math.log(p / (1 - p))
+    return log_odds_of(float(p), _NEAR_ONE)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ...core.question import Frozen
+from ...core.sight import chance_of, log_odds_of
 from .pack import Pack, Pattern
 from .patterns import Score
 
@@ -76,7 +77,7 @@ def answered(pack: Pack, between: Pair, log_odds: float) -> SecondLook:
         way="question",
         between=between,
         asked=question(pack, between),
-        probability=1.0 / (1.0 + math.exp(-max(-60.0, min(60.0, log_odds)))),
+        probability=chance_of(log_odds),
         margin=log_odds,
         chosen=_likelier(between, log_odds),
     )
@@ -97,7 +98,7 @@ def weighed(pack: Pack, between: Pair, found: Score, chances: Mapping[str, float
         side = (between[0] in criterion.patterns) - (between[1] in criterion.patterns)
         if side and criterion.id in fired:
             used.append(criterion.id)
-            sums.append(side * _log_odds(chances[criterion.id]))
+            sums.append(side * log_odds_of(chances[criterion.id], _NEAR_ONE))
     margin = math.fsum(sums)
     return SecondLook(
         way="evidence",
@@ -110,8 +111,3 @@ def weighed(pack: Pack, between: Pair, found: Score, chances: Mapping[str, float
 
 def _likelier(between: Pair, margin: float) -> str | None:
     return between[0] if margin > 0 else between[1] if margin < 0 else None
-
-
-def _log_odds(p: float) -> float:
-    held = min(max(p, _NEAR_ONE), 1 - _NEAR_ONE)
-    return math.log(held) - math.log1p(-held)
