@@ -15,6 +15,7 @@ from ...core.errors import DataError, NotFoundError
 from ..policy import read_document
 
 ENDINGS = (".toml", ".yaml", ".yml")
+_ENDED = ", ".join(ENDINGS)
 LARGEST = 1 << 19
 """Bytes of a pack's file; 64 criteria and 32 patterns with all their words take a tenth of it."""
 _DEEPEST = 8
@@ -49,7 +50,8 @@ def find(name: str, share: Path) -> Path:
     found = [path for path in found if path.is_file()]
     if not found:
         raise NotFoundError(
-            f"There is no rubric pack {name!r}.", f"Give a path, or one of: {', '.join(names(share))}."
+            f"There is no rubric pack {name!r}.",
+            f"Give a path to a {_ENDED} file, or one of: {', '.join(names(share))}.",
         )
     if len(found) > 1:
         both = " and ".join(path.name for path in found)
