@@ -65,7 +65,10 @@ _V5 = _V3 | {
 _V6 = {n: digest for n, digest in _V5.items() if n != "index entries_task_decision"} | {
     "index entries_kind": "d58f59ac24d4f75558ac5d85e9d35cd0057ecbfdd88f1363f35a1cc91299eb18",
 }
-VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3, 5: _V5, 6: _V6}
+_V7 = {n: digest for n, digest in _V6.items() if n != "index entries_task"} | {
+    "index entries_decision": "f5f92a350abb7fb0f627aa841ff48886a7273d1fc17450d1045da183de5c2ee9",
+}
+VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3, 5: _V5, 6: _V6, 7: _V7}
 """SHA-256 of the SQL of every table, index and trigger, by version of the file (`user_version`)."""
 
 

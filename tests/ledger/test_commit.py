@@ -30,7 +30,7 @@ def test_a_crowd_that_comes_back_shares_one_commit():
 
     def work():
         for _ in range(20):
-            queue.run(Job([]))
+            queue.run([Job([])])
 
     threads = [threading.Thread(target=work) for _ in range(WRITERS)]
     for t in threads:
@@ -46,9 +46,9 @@ def test_nobody_waits_for_a_crowd_that_does_not_come(monkeypatch):
     queue = Queue(lambda batch: [setattr(job, "entries", []) for job in batch])
     queue._crowd = 100
     began = time.monotonic()
-    queue.run(Job([]))
+    queue.run([Job([])])
     first = time.monotonic() - began
-    queue.run(Job([]))
+    queue.run([Job([])])
     assert first >= 0.2
     assert time.monotonic() - began - first < 0.1  # the crowd is known to be gone
 
@@ -63,10 +63,10 @@ def test_a_leader_that_is_interrupted_while_it_gathers_lets_the_others_go(monkey
     with monkeypatch.context() as patched:
         patched.setattr(commit, "_sleep", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            queue.run(Job([]))
+            queue.run([Job([])])
     assert queue._waiting == []
     monkeypatch.setattr(commit, "_GATHER", 0.01)
-    assert queue.run(Job([])) == []
+    queue.run([Job([])])
     queue.close()
 
 
@@ -92,7 +92,7 @@ def test_one_that_is_interrupted_while_it_sleeps_lets_the_others_go(monkeypatch,
 
     def run(job, results):
         try:
-            results.append(queue.run(job))
+            results.append(queue.run([job]))
         except KeyboardInterrupt as e:
             results.append(e)
 
@@ -112,7 +112,7 @@ def test_one_that_is_interrupted_while_it_sleeps_lets_the_others_go(monkeypatch,
     for thread in threads:
         thread.join(10)
     assert written == [first, third]
-    assert sorted(map(repr, results)) == ["KeyboardInterrupt()", "[]", "[]"]
+    assert sorted(map(repr, results)) == ["KeyboardInterrupt()", "None", "None"]
     queue.close()
 
 
@@ -126,7 +126,7 @@ def test_closing_waits_for_those_who_wait():
             written.append(job)
 
     queue = Queue(commits)
-    threads = [threading.Thread(target=queue.run, args=(Job([]),)) for _ in range(5)]
+    threads = [threading.Thread(target=queue.run, args=([Job([])],)) for _ in range(5)]
     for thread in threads:
         thread.start()
     while not queue._waiting:
@@ -134,9 +134,57 @@ def test_closing_waits_for_those_who_wait():
     queue.close()
     assert len(written) == 5
     with pytest.raises(LedgerError, match="closed"):
-        queue.run(Job([]))
+        queue.run([Job([])])
     for thread in threads:
         thread.join()
+
+
+def test_jobs_of_one_caller_go_in_one_batch_and_one_that_is_refused_takes_none_with_it(ledger):
+    ledger.append([judgement("taken")])
+    jobs = [ledger.job([judgement(name)]) for name in ("a", "taken", "b")]
+    ledger.commit(jobs)
+    assert [job.outcome()[0].seq for job in (jobs[0], jobs[2])] == [2, 3]
+    with pytest.raises(ConflictError):
+        jobs[1].outcome()
+    assert ledger.verify().ok
+
+
+def test_jobs_of_many_callers_are_all_written_once():
+    written = []
+
+    def commits(batch):
+        time.sleep(0.001)
+        written.append(batch)
+        for job in batch:
+            job.entries = []
+
+    queue, sets = Queue(commits), [[Job([]) for _ in range(n % 4 + 1)] for n in range(40)]
+    threads = [threading.Thread(target=queue.run, args=(jobs,)) for jobs in sets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(id(job) for batch in written for job in batch) == sorted(
+        id(job) for jobs in sets for job in jobs
+    )
+    for jobs in sets:
+        assert sum(any(job in batch for job in jobs) for batch in written) == 1
+    queue.close()
+
+
+def test_all_jobs_of_one_that_is_interrupted_while_it_waits_are_left_out(monkeypatch):
+    queue = Queue(lambda batch: [setattr(job, "entries", []) for job in batch])
+    queue._leading = True
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commit, "_sleep", interrupted)
+    others = [Job([])]
+    queue._waiting.extend(others)
+    with pytest.raises(KeyboardInterrupt):
+        queue.run([Job([]), Job([])])
+    assert queue._waiting == others
 
 
 def test_one_taken_id_in_a_crowd_is_one_callers_fault(ledger):

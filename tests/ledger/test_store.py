@@ -83,13 +83,25 @@ def test_filters_and_pages(ledger):
 
 @pytest.mark.parametrize(
     "filters",
-    [{"kind": "proof"}, {"task": "a"}, {"task": "a", "decision": "b"}, {"judgement": "a"}, {"decision": "a"}],
+    [
+        {"kind": "proof"},
+        {"task": "a", "decision": "b"},
+        {"kind": "proof", "task": "a"},
+        {"judgement": "a"},
+        {"decision": "a"},
+    ],
 )
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_filters_are_answered_from_an_index_without_sorting(ledger, filters, newest_first):
     plan = plan_of(ledger, **filters, newest_first=newest_first)
     assert "USING INDEX" in plan
     assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize("filters", [{"task": "a"}, {"decision": "ALLOW"}, {"kind": "judgement"}])
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_what_is_common_is_met_in_order_and_not_sorted(ledger, filters, newest_first):
+    assert "TEMP B-TREE" not in plan_of(ledger, **filters, newest_first=newest_first)
 
 
 def plan_of(ledger, **given):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import time
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -95,7 +96,8 @@ def short(tagged: str, length: int = 12) -> str:
 
 def utc_now() -> str:
     """Return the present time in UTC, ISO 8601 with microseconds and `Z`."""
-    return datetime.now(UTC).strftime(_TIME)
+    # A third of the time of `strftime`, and every record has one.
+    return f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
 
 
 def utc_after(at: str, seconds: float) -> str:
@@ -105,5 +107,4 @@ def utc_after(at: str, seconds: float) -> str:
 
 def new_id(prefix: str) -> str:
     """Return a fresh id such as `jdg_01j…`: a time-ordered prefix and 80 random bits, in hex."""
-    millis = int(datetime.now(UTC).timestamp() * 1000)
-    return f"{prefix}_{millis:012x}{secrets.token_hex(10)}"
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

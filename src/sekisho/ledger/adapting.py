@@ -47,7 +47,7 @@ def calibrations_in(db: sqlite3.Connection, task: str, model: str, adapter: str 
 
 
 _REVIEWS = """SELECT word.id, answer.id FROM entries AS word JOIN entries AS answer ON answer.id = word.judgement
-    WHERE word.kind = 'correction' AND word.task = ?1 AND word.seq > ?3 AND answer.seq > ?3
+    WHERE word.kind = 'correction' AND word.kind <> 'judgement' AND word.task = ?1 AND word.seq > ?3 AND answer.seq > ?3
     AND json_extract(answer.body, '$.stamp.adapter_digest') = ?2
     AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.judgement = word.judgement AND later.kind = 'correction' AND later.seq > word.seq)
     ORDER BY word.seq DESC"""

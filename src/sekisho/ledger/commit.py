@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from itertools import islice
 
 from sekisho.core.errors import LedgerError, SekishoError
@@ -71,33 +70,33 @@ class Queue:
         self._leading = False
         self._closed = False
 
-    def run(self, job: Job) -> list[Entry]:
-        """Return when the job is committed or has failed, by this thread or another."""
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Return when the jobs, at least one, are committed or have failed, by this thread or another; all in one batch. What became of each is its `outcome`."""
+        first = jobs[0]
         try:
-            if self._must_sleep(job):
-                assert job.wake
-                _sleep(job.wake)
-            batch = [] if job.done else self._gather()
+            if self._must_sleep(jobs):
+                assert first.wake
+                _sleep(first.wake)
+            batch = [] if first.done else self._gather()
         except BaseException:
-            self._leave(job)
+            self._leave(jobs)
             raise
         if batch:
             try:
                 self._commit(batch)
             finally:
                 self._finish(batch)
-        return job.outcome()
 
-    def run_alone(self, job: Job, commit: Callable[[list[Job]], bool]) -> bool:
+    def run_alone(self, jobs: Sequence[Job], commit: Callable[[list[Job]], bool]) -> bool:
         """Whether `commit` was called and did something. It is not called when somebody else commits or waits to."""
         if not self._take_lead():
             return False
         done = False
         try:
-            done = commit([job])
+            done = commit(list(jobs))
             return done
         finally:
-            self._finish([job] if done else [])
+            self._finish(list(jobs) if done else [])
 
     def _take_lead(self) -> bool:
         """Lead, if that takes no waiting."""
@@ -110,21 +109,22 @@ class Queue:
         finally:
             self._lock.release()
 
-    def _must_sleep(self, job: Job) -> bool:
-        """Join those who wait; whether somebody else leads."""
+    def _must_sleep(self, jobs: Sequence[Job]) -> bool:
+        """Join those who wait; whether somebody else leads. The first job of a thread stands for all of its."""
+        first = jobs[0]
         with self._lock:
             if self._closed:
                 raise closed_error()
             if self._leading:
-                job.wake = threading.Lock()
-                job.wake.acquire()
+                first.wake = threading.Lock()
+                first.wake.acquire()
             else:
-                self._leading = job.leads = True
-            self._waiting.append(job)
+                self._leading = first.leads = True
+            self._waiting.extend(jobs)
             if self._gathered is not None and len(self._waiting) >= self._crowd:
                 self._gathered.release()
                 self._gathered = None
-            return not job.leads
+            return not first.leads
 
     def _gather(self) -> list[Job]:
         """Wait for the crowd, and return the batch that is to be committed."""
@@ -143,12 +143,11 @@ class Queue:
         batch, self._waiting = self._waiting, []
         return batch
 
-    def _leave(self, job: Job) -> None:
+    def _leave(self, jobs: Sequence[Job]) -> None:
         """Interrupted while waiting: nobody will look at the result, so it is not written, and another one leads."""
         with self._lock:
-            with suppress(ValueError):
-                self._waiting.remove(job)
-            if job.leads:
+            self._waiting = [job for job in self._waiting if job not in jobs]
+            if jobs[0].leads:
                 self._gathered = None
                 self._pass_on()
 

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import schema
+from sekisho.core.errors import InputError
+
+from . import schema, trouble
 from .commit import closed_error
 
 _IDLE = 8
@@ -26,12 +28,22 @@ class Readers:
 
     @contextmanager
     def lent(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection. Raises sqlite3.Error, and LedgerError when it cannot be opened or the ledger is closed."""
-        db = self._borrow()
+        """Lend a connection to one thread.
+
+        Raises:
+            LedgerError: it cannot be opened, the ledger is closed, or SQLite finds something wrong.
+            InputError: for a text that SQLite cannot take.
+        """
         try:
-            yield db
-        finally:
-            self._give_back(db)
+            db = self._borrow()
+            try:
+                yield db
+            finally:
+                self._give_back(db)
+        except sqlite3.Error as e:
+            raise trouble.translated(e, self._path) from e
+        except UnicodeEncodeError as e:
+            raise InputError("The text has lone surrogates.", "Send valid Unicode.") from e
 
     def _borrow(self) -> sqlite3.Connection:
         with self._lock:

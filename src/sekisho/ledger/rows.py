@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sekisho.core.canonical import utc_after, utc_now
@@ -66,6 +66,31 @@ def conflict(db: sqlite3.Connection, drafts: Sequence[Draft]) -> ConflictError |
 def of_kind(kind: str) -> str:
     """The condition that an entry is of a kind, with a place for it, so said that the index of kinds serves where it can."""
     return "kind = ?" if kind == "judgement" else f"kind = ? AND {schema.NO_JUDGEMENT}"
+
+
+def page(
+    db: sqlite3.Connection, given: Mapping[str, str], after: int, limit: int, newest_first: bool
+) -> list[Entry]:
+    """Return one page of the entries whose columns have these values; see `Ledger.entries`."""
+    wheres = _filters(given)
+    if after or not newest_first:
+        wheres["seq < ?" if newest_first else "seq > ?"] = after
+    where = f"WHERE {' AND '.join(wheres)}" if wheres else ""
+    sql = f"{SELECT}{where} ORDER BY seq {'DESC' if newest_first else 'ASC'} LIMIT ?"
+    return [entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
+
+
+def _filters(given: Mapping[str, str]) -> dict[str, str | int]:
+    """The conditions that columns have these values, each with the value for its place, so said that the indexes serve where they can."""
+    found: dict[str, str | int] = {}
+    for column, value in given.items():
+        if column == "kind" and "judgement" not in given:  # fewer speak of a judgement than are of a kind
+            found[of_kind(value)] = value
+        elif column == "decision" and value != "ALLOW":
+            found[f"{schema.NOT_ALLOWED} AND decision = ?"] = value
+        else:
+            found[f"{column} = ?"] = value
+    return found
 
 
 def latest_with(db: sqlite3.Connection, kind: str, field: str, value: str) -> Entry | None:

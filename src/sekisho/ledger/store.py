@@ -51,6 +51,7 @@ class Ledger:
         self._queue = Queue(self._commit)
         self._place = Place(path) if writer is not None else None
         self._readers = Readers(path)
+        self._reading = self._readers.lent
         self._failed: tuple[float, str] | None = None
         self._pace, self._patient = 2 * QUICK, True
         self.clock_tolerance = 300.0
@@ -110,8 +111,11 @@ class Ledger:
             ConflictError: an id is already in the ledger, or twice in `records`.
             LedgerError: it is not known to be durable, so nothing may be released on it.
         """
-        job = self._job(records, sealed)
-        return self._queue.run(job) if job.drafts or job.sealed else []
+        job = self.job(records, sealed)
+        if job.drafts or job.sealed:
+            self._queue.run([job])
+            return job.outcome()
+        return []
 
     def append_at_once(self, records: Sequence[Record], sealed: Sequence[Sealed] = ()) -> list[Entry] | None:
         """As `append`, for a thread that must not wait: None, and nothing was written, when commits have been slow of late or somebody else writes.
@@ -121,14 +125,21 @@ class Ledger:
         Raises:
             ConflictError, LedgerError: as `append`.
         """
-        job = self._job(records, sealed)
-        if self._pace > QUICK or not self._queue.run_alone(job, self._commit_at_once):
-            return None
-        return job.outcome()
+        job = self.job(records, sealed)
+        return job.outcome() if self.commit_at_once([job]) else None
 
-    def _job(self, records: Sequence[Record], sealed: Sequence[Sealed]) -> Job:
+    def job(self, records: Sequence[Record], sealed: Sequence[Sealed] = ()) -> Job:
+        """What `append` would write, for `commit_at_once` or `commit`. Raises LedgerError for what cannot be written at all."""
         self._require_writer()
         return Job([draft(r) for r in records], tuple(sealed))
+
+    def commit_at_once(self, jobs: Sequence[Job], quick: float = QUICK) -> bool:
+        """Commit some jobs together, each all or nothing; False, and nothing was written, when commits take more than `quick` seconds or somebody else writes. See `Job.outcome`."""
+        return self._pace <= quick and self._queue.run_alone(jobs, self._commit_at_once)
+
+    def commit(self, jobs: Sequence[Job]) -> None:
+        """Commit some jobs, at least one, together, each all or nothing. See `Job.outcome`. Raises LedgerError when the ledger is closed."""
+        self._queue.run(jobs)
 
     def act(self, work: Work) -> list[Entry]:
         """Run `work` inside the writer's transaction and append the records it returns; all or nothing, durable when it returns.
@@ -138,7 +149,9 @@ class Ledger:
             LedgerError: as `append`.
         """
         self._require_writer()
-        return self._queue.run(Job([], work=work))
+        job = Job([], work=work)
+        self._queue.run([job])
+        return job.outcome()
 
     def _require_writer(self) -> None:
         if self._writer is None:
@@ -220,17 +233,6 @@ class Ledger:
             finally:
                 schema.roll_back(db)
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a read connection to one thread and translate what goes wrong."""
-        try:
-            with self._readers.lent() as db:
-                yield db
-        except sqlite3.Error as e:
-            raise trouble.translated(e, self.path) from e
-        except UnicodeEncodeError as e:
-            raise InputError("The text has lone surrogates.", "Send valid Unicode.") from e
-
     def get(self, id: str) -> Entry | None:
         """Return the entry with that record id, or None."""
         with self._reading() as db:
@@ -263,16 +265,9 @@ class Ledger:
                 f"Use limit 1 to {MAX_PAGE}, after from 0.",
             )
         given = {"kind": kind, "task": task, "decision": decision, "judgement": judgement}
-        wheres: dict[str, str | int] = {f"{c} = ?": value for c, value in given.items() if value is not None}
-        if kind is not None and judgement is None:  # fewer speak of a judgement than are of a kind
-            wheres = {rows.of_kind(kind): wheres.pop("kind = ?")} | wheres
-        if after or not newest_first:
-            wheres["seq < ?" if newest_first else "seq > ?"] = after
-        where = f"WHERE {' AND '.join(wheres)}" if wheres else ""
-        order = "DESC" if newest_first else "ASC"
-        sql = f"{rows.SELECT}{where} ORDER BY seq {order} LIMIT ?"
+        filters = {name: value for name, value in given.items() if value is not None}
         with self._reading() as db:
-            return [rows.entry(row) for row in db.execute(sql, (*wheres.values(), limit))]
+            return rows.page(db, filters, after, limit, newest_first)
 
     def content(self, digest: str) -> Any | None:
         """Return the content a record's `content` digest names; None when it was erased (or is null).

@@ -10,6 +10,7 @@ from sekisho.core.records import Contract, Correction, Policy, Promotion, Proof,
 
 from . import rows
 from .chain import Entry
+from .schema import NOT_ALLOWED
 from .store import MAX_PAGE, Ledger
 
 _PAGE = 1000
@@ -51,9 +52,9 @@ def corrections_for(ledger: Ledger, task: str, superseded: bool = False) -> list
     return [c for c in found if last[c.judgement] == c.id]
 
 
-_UNFINISHED = """WHERE kind = 'judgement' AND +task = 'gate' AND decision = 'ESCALATE' AND seq > ? AND NOT EXISTS (
+_UNFINISHED = f"""WHERE kind = 'judgement' AND +task = 'gate' AND decision = 'ESCALATE' AND {NOT_ALLOWED} AND seq > ? AND NOT EXISTS (
     SELECT 1 FROM entries AS step WHERE step.judgement = entries.id AND step.kind = 'escalation'
-    AND json_extract(step.body, '$.step') IN ('decide', 'expire')) ORDER BY seq LIMIT ?"""
+    AND json_extract(step.body, '$.step') IN ('decide', 'expire')) ORDER BY seq LIMIT ?"""  # noqa: S608
 
 
 def unfinished(ledger: Ledger, after: int = 0, limit: int = 100) -> list[tuple[Entry, list[Escalation]]]:

@@ -13,6 +13,7 @@ from ..core.errors import LedgerError
 from ..core.records import Judgement
 from ..ledger.chain import Sealed
 from ..ledger.store import Ledger
+from .together import Together
 
 _SHADOW = 0.002
 """Seconds after which an engine has been asked, and this process has nothing to do but to wait for it."""
@@ -43,7 +44,7 @@ class Keeper:
     """Writes judgements into the ledger and counts them."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self._ledger, self._together = ledger, Together(ledger)
 
     async def keep(
         self, records: Sequence[Judgement], content: Any, until: float | None = None, alone: bool = False
@@ -66,7 +67,7 @@ class Keeper:
             late = seconds is not None and seconds <= 0
             if late or not (alone and self._ledger.append_at_once(kept, [sealed])):
                 async with asyncio.timeout(seconds):
-                    await asyncio.to_thread(self._ledger.append, kept, [sealed])
+                    await self._together.append(kept, [sealed])
         except TimeoutError:
             raise LedgerError("The ledger was not written in time.", "Try again.") from None
         finally:
