@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from sekisho.core.errors import BakeError
-from sekisho.loop.exporting import KINDS, QUANTISED, export_all
+from sekisho.loop.exporting import KINDS, QUANTISED, copy_tokenizer, export_all
 from sekisho.train.pretrain import fast_tokenizer
 
 
@@ -57,3 +57,14 @@ def test_a_file_of_another_model_ends_the_export(folder):
     plain.lm_head.weight.data.mul_(-100)
     with pytest.raises(BakeError, match="do not serve"):
         export_all(path, plain, prompts, 1.0)
+
+
+def test_a_bake_keeps_the_base_s_own_tokenizer_and_template(tmp_path):
+    base, out = tmp_path / "base", tmp_path / "out"
+    base.mkdir()
+    out.mkdir()
+    for name in ("tokenizer.json", "chat_template.jinja", "model.safetensors"):
+        (base / name).write_text(name)
+    copy_tokenizer(base, out)
+    assert sorted(p.name for p in out.iterdir()) == ["chat_template.jinja", "tokenizer.json"]
+    assert (out / "chat_template.jinja").read_text() == "chat_template.jinja"

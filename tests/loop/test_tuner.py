@@ -13,6 +13,7 @@ from sekisho.train.checkpoints import mark_whole
 from sekisho.train.fit import load_tokenizer
 from sekisho.train.pretrain import new_model
 from sekisho.train.recipe import Architecture, Pretrain
+from tiny_mistral import V7, mistral
 
 ROOT = Path(__file__).parents[2]
 NANO = ROOT / "models" / "nano"
@@ -65,6 +66,27 @@ def test_from_a_path_and_a_document_train_generate_and_bake(base: Path, rows: Pa
     assert (tuner.out / "baked" / "Modelfile").is_file()
     first = tuner.generate("Hello.", 6)
     assert first == Tuner(base, tuner.recipe, tuner.out).generate("Hello.", 6)
+
+
+def test_a_mistral_is_tuned_asked_and_baked_in_its_own_form(rows: Path, tmp_path: Path) -> None:
+    tuner = Tuner(
+        mistral("v7", tmp_path / "base"), RECIPE | {"load_in_8bit": False}, tmp_path / "run", exports=("f16",)
+    )
+    tuner.recipe = tuner.recipe.model_copy(update={"threads": 1, "bf16": False})
+    tuner.finish(rows, bake=True)
+    baked = tuner.out / "baked"
+    assert "<s>[INST]{{ text(state) }}" in (baked / "model" / "decision_template.jinja").read_text("utf-8")
+    assert (baked / "model" / "chat_template.jinja").read_text("utf-8") == V7
+    assert "[SYSTEM_PROMPT]{{ $.System }}[/SYSTEM_PROMPT]" in (baked / "Modelfile").read_text("utf-8")
+    assert isinstance(tuner.generate("Hello.", 3), str)
+
+
+def test_a_mistral_whose_marks_are_text_is_refused_before_any_training(rows: Path, tmp_path: Path) -> None:
+    tuner = Tuner(mistral("v1", tmp_path / "base"), RECIPE, tmp_path / "run")
+    with pytest.raises(ShelfError, match="none of") as caught:
+        tuner.train(rows)
+    assert "is text, which anybody can write" in caught.value.do
+    assert isinstance(tuner.generate("Hello.", 3), str)  # the base answers, in its own template's words
 
 
 def test_mistakes_are_named(rows: Path, tmp_path: Path) -> None:

@@ -50,6 +50,6 @@ def test_systemone_answers_are_read_strictly(p):
 
 
 def test_control_tokens_of_users_are_broken():
-    text = ways.harmless("a <|end|> b </s> [INST] c")
-    assert not any(mark in text for mark in ("<|", "</s>", "[INST]"))
-    assert text.replace("\u200b", "") == "a <|end|> b </s> [INST] c"
+    text = ways.harmless("a <|end|> b </s> [INST] c [/SYSTEM_PROMPT] [TOOL_CALLS]")
+    assert not any(mark in text for mark in ("<|", "</s>", "[INST]", "[/SYSTEM_PROMPT]", "[TOOL_CALLS]"))
+    assert text.replace("\u200b", "") == "a <|end|> b </s> [INST] c [/SYSTEM_PROMPT] [TOOL_CALLS]"

@@ -11,7 +11,19 @@ REQUEST = "公開の個人情報保護方針を要約してください。"
 
 
 @pytest.mark.parametrize(
-    "mark", [*SPECIAL, "<|im_start|>", "<|eot_id|>", "< |end| >", "</s>", "[/INST]", "<<SYS>>"]
+    "mark",
+    [
+        *SPECIAL,
+        "<|im_start|>",
+        "<|eot_id|>",
+        "< |end| >",
+        "</s>",
+        "[/INST]",
+        "<<SYS>>",
+        "[SYSTEM_PROMPT]",
+        "[/AVAILABLE_TOOLS]",
+        "[TOOL_CALLS]",
+    ],
 )
 @pytest.mark.parametrize("wide", [False, True])
 @given(cut=st.integers(0, len(REQUEST)))

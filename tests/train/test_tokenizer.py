@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import jinja2
 import pytest
 from hypothesis import given, settings
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from sekisho.core.errors import ShelfError, TrainingError
-from sekisho.core.prompt import ASSISTANT, CLOSE, DIALECTS, SPECIAL, USER
+from sekisho.core.prompt import ASSISTANT, CLOSE, DIALECTS, END, SPECIAL, TOKEN, USER
 from sekisho.core.question import Option, Question, gate_question
 from sekisho.train.tokenizer import decision_ids, encode_plain, label_ids, special_id, train_tokenizer
 from sekisho.weights.decision import systemone_template
@@ -55,7 +53,7 @@ def test_a_decision_prompt_has_three_special_tokens_and_ends_before_the_label(to
 
 def speaking(words: dict[str, str]) -> Tokenizer:
     """A tokenizer of another family: its chat tokens, and not those of the house."""
-    tokens = sorted({t for said in words.values() for t in re.findall(r"<\|[^|]+\|>", said)})
+    tokens = sorted({t for said in words.values() for t in TOKEN.findall(said)})
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
@@ -85,16 +83,36 @@ def test_a_decision_is_asked_in_the_words_of_each_family_and_its_template_says_t
     assert text.startswith(words[USER])
     assert text.endswith(words[ASSISTANT])
     assert tokenizer.encode(rendered, add_special_tokens=False).ids == ids
-    assert tokenizer.id_to_token(special_id(tokenizer, CLOSE)) in words[CLOSE]
+    assert tokenizer.id_to_token(special_id(tokenizer, CLOSE)) in (words[CLOSE] or words[END])
 
 
 def test_a_clients_chat_tokens_stay_text_in_every_family() -> None:
     for words in DIALECTS.values():
         tokenizer = speaking(dict(words))
-        control = {tokenizer.token_to_id(t) for s in words.values() for t in re.findall(r"<\|[^|]+\|>", s)}
+        control = {tokenizer.token_to_id(t) for s in words.values() for t in TOKEN.findall(s)}
         assert control & set(encode_plain(tokenizer, "x" + "".join(words.values()))) == set()
 
 
+def test_special_tokens_that_no_prompt_is_made_of_stay_text_too() -> None:
+    """Phi-3-mini has Llama 2's `</s>` beside its own tokens."""
+    tokenizer = speaking({**DIALECTS["Phi-3"], "more": "</s>"})
+    ids = encode_plain(tokenizer, "a</s>b")
+    assert tokenizer.token_to_id("</s>") not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "a</s>b"
+    assert tokenizer.token_to_id("</s>") in tokenizer.encode("a</s>b").ids  # others find it as before
+
+
 def test_a_tokenizer_of_no_family_is_refused() -> None:
-    with pytest.raises(ShelfError, match="none of: Phi-3, ChatML, Llama 3"):
+    with pytest.raises(ShelfError, match="none of: Phi-3, ChatML, Llama 3, Mistral"):
         decision_ids(speaking({"a": "<|other|>"}), "x", gate_question())
+
+
+def test_marks_that_are_text_are_refused() -> None:
+    """In Llama 2 and the first Mistral models a client could write them; so also where they are tokens that every text is searched for."""
+    of_text = speaking({"a": "<s></s>"})
+    searched = speaking({"a": "<s></s>"})
+    searched.add_tokens(["[INST]", "[/INST]"])
+    for tokenizer in (of_text, searched):
+        with pytest.raises(ShelfError, match="none of") as caught:
+            decision_ids(tokenizer, "x", gate_question())
+        assert "is text, which anybody can write" in caught.value.do

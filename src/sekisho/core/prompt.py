@@ -6,12 +6,15 @@ all of them show the model the same tokens. Text from outside is never parsed fo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from .question import Question
 
 END, SYSTEM, USER, ASSISTANT, CLOSE = "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
 SPECIAL = (END, SYSTEM, USER, ASSISTANT, CLOSE)
+TOKEN = re.compile(r"(<\|[^|]+\|>|</?s>|\[/?INST\])")
+"""How the control tokens of the families below are spelt."""
 
 DECISION_TEMPLATE = (
     "{% macro text(x) %}{% if x is string %}{{ x }}{% elif x is not none %}{{ x | tojson(separators=(',', ':')) }}"
@@ -56,12 +59,17 @@ DIALECTS: Mapping[str, Mapping[str, str]] = {
     "Llama 3": {
         END: "<|end_of_text|>",
         SYSTEM: "<|start_header_id|>system<|end_header_id|>\n\n",
-        USER: "<|start_header_id|>user<|end_header_id|>\n\n",
+        USER: "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
         ASSISTANT: "<|start_header_id|>assistant<|end_header_id|>\n\n",
         CLOSE: "<|eot_id|>",
     },
+    "Mistral": {END: "</s>", USER: "<s>[INST]", ASSISTANT: "[/INST]", CLOSE: ""},
 }
-"""What other families' models read where those of the house read one special token."""
+"""What other families' models read where those of the house read one special token.
+
+A prompt of the house has one turn of a user, so where a family begins every text with a token, USER does. Mistral has no role for a system; an answer is
+closed by END. Before its tokenizer v3 `[INST]` was text.
+"""
 
 
 def in_dialect(template: str, words: Mapping[str, str]) -> str:

@@ -17,12 +17,11 @@ from ..core.records import Proof
 from ..ledger import views
 from ..shelf import Release, write_json
 from ..train.fit import load_adapted
-from ..train.pretrain import fast_tokenizer
 from ..train.tokenizer import decision_ids
 from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
 from ..weights.gauge import apply_gauge, gauge_trial
-from .exporting import export_all, quantiser_is_there, require_kind
+from .exporting import copy_tokenizer, export_all, quantiser_is_there, require_kind
 from .finetune import base_folder, read_split
 from .making import making
 from .parts import Parts
@@ -121,7 +120,7 @@ def _fold(
     exact.check()
     found.check(MAX_ROUNDING)
     plain.save_pretrained(folder / "model")
-    fast_tokenizer(tokenizer).save_pretrained(folder / "model")
+    copy_tokenizer(base, folder / "model")
     certificate = {
         "fold_error": report.max_error,
         "orthogonality": max((f.orthogonality for f in report.folds.values()), default=0.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,21 @@ EVERY: tuple[Kind, ...] = KINDS + QUANTISED
 _READ = 8
 """Prompts over which a file's loss is measured."""
 VISION_FILE = "mmproj-f16.gguf"
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "preprocessor_config.json",
+    "generation_config.json",
+)
+
+
+def copy_tokenizer(base: Path, folder: Path) -> None:
+    """Put a base's tokenizer and chat template beside a model baked from it: an adapter changes no token."""
+    for name in _TOKENIZER:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)
 
 
 def export_all(

@@ -25,32 +25,24 @@ from pydantic import ValidationError
 from ..core.canonical import digest_text, folder_digest, json_lines, model_digest
 from ..core.disk import write_whole
 from ..core.errors import DataError, ShelfError
-from ..core.prompt import CLOSE, chat_parts
 from ..core.question import Example, Frozen, gate_question
 from ..shelf import write_json
 from ..train import fit as room
 from ..train.board import plot, read_points
+from ..train.chat import closing_ids, user_ids
 from ..train.documents import as_toml, from_documents, read_any
 from ..train.recipe import Finetune, recipe_digest
 from ..train.together import wait_for_all
-from ..train.tokenizer import decision_ids, encode_parts, special_id
+from ..train.tokenizer import decision_ids
 from ..weights.adapter import save_adapter
 from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
 from ..weights.gauge import apply_gauge, gauge_trial
 from ..weights.shards import sharded_names
-from .exporting import EVERY, export_all, quantiser_is_there
+from .exporting import EVERY, copy_tokenizer, export_all, quantiser_is_there
 from .memory import free_memory
 
 _PROMPTS = 16
-_TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "preprocessor_config.json",
-    "generation_config.json",
-)
 
 
 class Tuned(Frozen):
@@ -126,10 +118,10 @@ class Tuner:
         return self.adapter
 
     def generate(self, prompt: str, max_tokens: int = 128) -> str:
-        """Write an answer with the adapter on, taking the likeliest token each time. Before any training, the base answers."""
+        """Write an answer with the adapter on, taking the likeliest token each time. It is asked in the words of the base's own chat template; before any training, the base answers."""
         model, tokenizer = self._model()
-        ids = torch.tensor([encode_parts(tokenizer, chat_parts([("user", prompt)]))])
-        close = special_id(tokenizer, CLOSE)
+        ids = torch.tensor([user_ids(self.base, tokenizer, prompt)])
+        close = closing_ids(model, tokenizer)
         with torch.no_grad():
             made = model.generate(
                 input_ids=ids.to(next(model.parameters()).device),
@@ -137,7 +129,7 @@ class Tuner:
                 max_new_tokens=max_tokens,
                 do_sample=False,
                 eos_token_id=close,
-                pad_token_id=close,
+                pad_token_id=close[0],
             )
         text: str = tokenizer.decode(made[0, ids.shape[1] :].tolist(), skip_special_tokens=True)
         return text
@@ -161,7 +153,7 @@ class Tuner:
         folder = self.out / "baked"
         shutil.rmtree(folder, ignore_errors=True)
         plain.save_pretrained(folder / "model")
-        self._copy_tokenizer(folder / "model")
+        copy_tokenizer(self.base, folder / "model")
         certificate = {
             "fold_error": report.max_error,
             "gauge": {"used": gauge, "relative_error": trial},
@@ -188,12 +180,6 @@ class Tuner:
             peak=memory.get("peak"),
             baked=str(self.out / "baked") if bake else "",
         )
-
-    def _copy_tokenizer(self, folder: Path) -> None:
-        """The base's own: an adapter changes no token."""
-        for name in _TOKENIZER:
-            if (self.base / name).is_file():
-                shutil.copyfile(self.base / name, folder / name)
 
     def _told(self, numbers: dict[str, float]) -> None:
         curve = self.out / "curve.json"

@@ -12,7 +12,7 @@ HIDDEN = "hidden_characters"
 _MARK = re.compile(
     r"<\s*\|[^|<>\n]{1,40}\|\s*>"  # <|end|>, <|im_start|>, <|start_header_id|>
     r"|</?s>|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>"
-    r"|\[/?INST\]|<</?SYS>>",
+    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS)\]|\[TOOL_(?:CALLS|CONTENT)\]|<</?SYS>>",
     re.IGNORECASE,
 )
 """How control tokens of the common chat templates are spelt (Phi-3, ChatML, Llama 2 and 3, Mistral, Gemma)."""

@@ -29,6 +29,7 @@ from ..weights.held import QUANTISED, load_held
 from ..weights.shards import join, sharded_names
 from .batches import Collator, DecisionRows, score_examples
 from .board import Board
+from .chat import require_own_form
 from .checkpoints import Saves, require_processes, resume_from
 from .decider import Decider
 from .memory import returned_memory
@@ -182,6 +183,7 @@ def fit(
     _require_shardable(recipe)
     torch.set_num_threads(recipe.threads)
     tokenizer = load_tokenizer(base)
+    require_own_form(base, tokenizer)
     repeated = [e for e in examples for _ in range(recipe.repeats(e))]
     training, watched = set_aside(repeated, recipe.watch.share) if recipe.watch.every else (repeated, [])
     rows = DecisionRows(training, tokenizer, recipe.max_tokens)

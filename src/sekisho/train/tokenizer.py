@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from ..core.errors import ShelfError, TrainingError
-from ..core.prompt import DIALECTS, LETTERS, SPECIAL, chat_parts, decision_parts, split_special
+from ..core.prompt import DIALECTS, END, LETTERS, SPECIAL, TOKEN, chat_parts, decision_parts, split_special
 from ..core.question import Question
-
-_TOKEN = re.compile(r"(<\|[^|]+\|>)")
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -47,12 +45,19 @@ def dialect(tokenizer: Tokenizer) -> Mapping[str, str]:
         ShelfError: when the tokenizer has the tokens of no family that is known.
     """
     for words in DIALECTS.values():
-        if all(tokenizer.token_to_id(t) is not None for w in words.values() for t in _TOKEN.findall(w)):
+        if all(_is_control(tokenizer, t) for w in words.values() for t in TOKEN.findall(w)):
             return words
     raise ShelfError(
         f"The tokenizer has the chat tokens of none of: {', '.join(DIALECTS)}.",
-        "Use a base with chat tokens as Phi-3, Qwen (ChatML) or Llama 3 have them.",
+        "Use a base with chat tokens as Phi-3, Qwen (ChatML), Llama 3 or Mistral (from tokenizer v3 on) have them. "
+        "The `[INST]` of Llama 2 and of the first Mistral models is text, which anybody can write.",
     )
+
+
+def _is_control(tokenizer: Tokenizer, token: str) -> bool:
+    """Whether it is a token that no text can spell."""
+    found = tokenizer.token_to_id(token)
+    return found is not None and found not in encode_plain(tokenizer, token)
 
 
 def _spoken(tokenizer: Tokenizer, token: str) -> list[int]:
@@ -60,12 +65,12 @@ def _spoken(tokenizer: Tokenizer, token: str) -> list[int]:
     own = tokenizer.token_to_id(token)
     if own is not None:
         return [own]
-    pieces = [p for p in _TOKEN.split(dialect(tokenizer)[token]) if p]
+    pieces = [p for p in TOKEN.split(dialect(tokenizer)[token]) if p]
     return [i for p in pieces for i in _piece(tokenizer, p)]
 
 
 def _piece(tokenizer: Tokenizer, piece: str) -> list[int]:
-    if _TOKEN.fullmatch(piece):
+    if TOKEN.fullmatch(piece):
         return [_known(tokenizer, piece)]
     return list(tokenizer.encode(piece, add_special_tokens=False).ids)
 
@@ -84,7 +89,8 @@ def encode_parts(tokenizer: Tokenizer, parts: Iterable[tuple[str, bool]]) -> lis
 def special_id(tokenizer: Tokenizer, token: str) -> int:
     """Id of a special token, or of the one that stands for it in the tokenizer's dialect. Raises ShelfError when there is none."""
     if tokenizer.token_to_id(token) is None:
-        token = _TOKEN.findall(dialect(tokenizer)[token])[0]
+        words = dialect(tokenizer)
+        token = TOKEN.findall(words[token] or words[END])[0]
     return _known(tokenizer, token)
 
 
@@ -96,9 +102,21 @@ def _known(tokenizer: Tokenizer, token: str) -> int:
 def encode_plain(tokenizer: Tokenizer, text: str) -> list[int]:
     """Encode text from outside: special tokens in it stay literal characters."""
     ids: list[int] = []
-    for piece in split_special(text):
-        ids += tokenizer.encode(piece, add_special_tokens=False).ids
+    with _blind(tokenizer):
+        for piece in split_special(text):
+            ids += tokenizer.encode(piece, add_special_tokens=False).ids
     return ids
+
+
+@contextmanager
+def _blind(tokenizer: Tokenizer) -> Iterator[None]:
+    """Within: no special token is found in a text, `</s>` and `[INST]` neither, which `split_special` does not cut."""
+    before = tokenizer.encode_special_tokens
+    tokenizer.encode_special_tokens = True
+    try:
+        yield
+    finally:
+        tokenizer.encode_special_tokens = before
 
 
 def decision_ids(tokenizer: Tokenizer, state: str, question: Question) -> list[int]:

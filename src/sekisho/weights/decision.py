@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,11 +11,10 @@ from pydantic import Field
 
 from ..core.disk import write_whole
 from ..core.errors import InputError
-from ..core.prompt import DECISION_TEMPLATE, DIALECTS, IMAGES, LETTERS, USER, in_dialect
+from ..core.prompt import DECISION_TEMPLATE, DIALECTS, IMAGES, LETTERS, TOKEN, USER, in_dialect
 from ..core.question import MAX_LEVELS, Frozen, QuestionType
 from .hf import Array, read_json
 
-_TOKEN = re.compile(r"<\|[^|]+\|>")
 SYSTEMONE_TYPE = "openjev"
 """llama.cpp's name for a decision model that answers with the logits of option letters."""
 
@@ -51,8 +49,19 @@ def dialect_of(model_dir: Path) -> Mapping[str, str]:
         known = {t["content"] for t in added}
     except (OSError, ValueError, KeyError):
         return DIALECTS["Phi-3"]
-    fits = (w for w in DIALECTS.values() if {t for s in w.values() for t in _TOKEN.findall(s)} <= known)
+    fits = (w for w in DIALECTS.values() if {t for s in w.values() for t in TOKEN.findall(s)} <= known)
     return next(fits, DIALECTS["Phi-3"])
+
+
+def _spelt(words: Mapping[str, str], model_dir: Path) -> Mapping[str, str]:
+    """The words with a space behind a user's mark, where the tokenizer puts one in front of a text and transformers, which reads the mark first, would not."""
+    stored = read_json(model_dir / "tokenizer.json")
+    first = (stored.get("pre_tokenizer") or {}).get("prepend_scheme") == "first"
+    swallowing = {t["content"] for t in stored["added_tokens"] if t["rstrip"]}
+    last = TOKEN.split(words[USER])[-2:]
+    return (
+        {**words, USER: words[USER] + " "} if first and last[1] == "" and last[0] not in swallowing else words
+    )
 
 
 def systemone_template(words: Mapping[str, str] = DIALECTS["Phi-3"], seeing: bool = False) -> str:
@@ -119,5 +128,5 @@ def write_decision_files(model_dir: Path, meta: DecisionMeta) -> None:
     }
     text = json.dumps(config, ensure_ascii=False, indent=1, sort_keys=True)
     write_whole(model_dir / "decision.json", (text + "\n").encode())
-    template = transformers_template(dialect_of(model_dir))
+    template = transformers_template(_spelt(dialect_of(model_dir), model_dir))
     write_whole(model_dir / "decision_template.jinja", template.encode())

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ..core.errors import InputError
 from ..core.prompt import CHAT_TEMPLATE, CLOSE, END
-from .hf import chat_template, read_config
+from .hf import chat_template, reach_of, read_config, read_json
+from .turns import turns_of
+from .vocabularies import vocabulary_kind
 
 _GO_TEMPLATE = (
     "{{- if .System }}<|system|>{{ .System }}<|end|>{{ end }}"
@@ -21,7 +23,8 @@ def modelfile(
 ) -> str:
     """Write down how Ollama is to run a GGUF file.
 
-    Without the house's chat template no TEMPLATE is written: Ollama then reads the one inside the file.
+    The folder's chat template is written in Go's language, see `turns`. Where that cannot be done exactly, and of a model that sees, no TEMPLATE is written: Ollama
+    then looks whether it knows the one inside the file.
 
     Args:
         model_dir: the Hugging Face folder the file was made from.
@@ -37,17 +40,28 @@ def modelfile(
     config = read_config(model_dir)
     house = chat_template(model_dir) == CHAT_TEMPLATE
     lines = [f"FROM ./{name}" for name in (gguf, vision) if name]
-    if house:
-        lines.append(f"TEMPLATE {_quoted(_GO_TEMPLATE)}")
+    if template := _GO_TEMPLATE if house else None if vision else _go_template(model_dir):
+        lines.append(f"TEMPLATE {_quoted(template)}")
     if system:
         lines.append(f"SYSTEM {_quoted(system)}")
     parameters: Mapping[str, object] = {
-        "num_ctx": config["max_position_embeddings"],
+        "num_ctx": reach_of(config),
         "temperature": f"{temperature:g}",
     }
     lines += [f"PARAMETER {name} {value}" for name, value in parameters.items()]
     lines += [f'PARAMETER stop "{token}"' for token in (CLOSE, END)] if house else []
     return "\n".join(lines) + "\n"
+
+
+def _go_template(model_dir: Path) -> str | None:
+    """The folder's chat template in Go; without the token that Ollama puts before every text itself."""
+    told = read_json(model_dir / "tokenizer_config.json")
+    names = [told.get(key) or "" for key in ("bos_token", "eos_token")]
+    begin, end = (n["content"] if isinstance(n, dict) else n for n in names)
+    begins = vocabulary_kind(read_json(model_dir / "tokenizer.json"), model_dir).begins
+    turns = turns_of(chat_template(model_dir), begin, end, written=not begins)
+    template = "" if turns is None else turns.go()
+    return None if '"""' in template else template or None
 
 
 def _quoted(text: str) -> str:

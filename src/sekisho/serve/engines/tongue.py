@@ -86,7 +86,8 @@ class Tongue:
         reply = await self._post("/tokenize", {"content": text, "add_special": False, "parse_special": True})
         if len(reply["tokens"]) != 1:
             raise EngineError(
-                f"{self._name} has no token {text}.", "Serve a model that Sekisho trained or baked."
+                f"{self._name} has no token {text}.",
+                "Serve a model with the chat tokens of Phi-3 here, and any other with llama.cpp or Ollama, by `engine` remote.",
             )
         return int(reply["tokens"][0])
 

@@ -204,7 +204,8 @@ class TorchEngine:
         found = self._tokenizer.token_to_id(text)
         if found is None:
             raise EngineError(
-                f"{self._name} has no token {text}.", "Serve a model that Sekisho trained or baked."
+                f"{self._name} has no token {text}.",
+                "Serve a model with the chat tokens of Phi-3 here, and any other with llama.cpp or Ollama, by `engine` remote.",
             )
         return int(found)
 

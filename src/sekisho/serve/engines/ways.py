@@ -23,7 +23,11 @@ _SMALLEST = 1e-12
 """A probability that was rounded to 0 on the wire counts as this."""
 _TOLERANCE = 1e-2
 _TOKEN_ROOM = 64
-_BREAKS = ("<|", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]", "<<SYS>>")
+_BREAKS = (
+    *("<|", "<s>", "</s>", "<start_of_turn>", "<end_of_turn>", "<<SYS>>", "<</SYS>>", "[INST]", "[/INST]"),
+    *("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
+    *("[TOOL_CALLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CONTENT]"),
+)
 _NOTHING = "\u200b"
 
 
