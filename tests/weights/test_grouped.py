@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from sekisho.weights import compiled
 from sekisho.weights.bake import bake, compare
 from sekisho.weights.gates import GateForm, RotationGate, gate_parameters, gates
-from sekisho.weights.grouped import apply_grouped, fast_rotation
+from sekisho.weights.grouped import apply_grouped, fast_rotation, turn
 from sekisho.weights.rotation import apply_blocks, orthogonality_error, rotation
 
 from .makers import gated
@@ -73,17 +73,65 @@ def test_application_is_that_of_the_plain_way(seed, n, lead):
         assert torch.allclose(plain, fast, atol=1e-10)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    seeds,
+    scales,
+    blocks,
+    st.lists(st.integers(1, 3), max_size=2),
+    st.sampled_from(["ff", "fd", "df", "dd", "bf"]),
+)
+def test_both_steps_at_once_are_the_plain_ones(seed, scale, n, lead, kinds):
+    names = {"f": torch.float32, "d": torch.float64, "b": torch.bfloat16}
+    of_x, of_params = (names[kind] for kind in kinds)
+    x, g = (draw(s, *lead, n * 8).to(of_x) for s in (seed, seed + 1))
+    params, found = (draw(seed + 2, n, 28) * scale).to(of_params), []
+    for way in (lambda a, b: apply_blocks(a, rotation(b)), turn):
+        a, b = x.clone().requires_grad_(), params.clone().requires_grad_()
+        y = way(a, b)
+        y.backward(g)
+        found.append((y.detach(), a.grad, b.grad))
+    near = {"dd": 1e-9, "bf": 0.3}.get(kinds, 1e-4)
+    for plain, fast in zip(*found, strict=True):
+        assert (plain.shape, plain.dtype) == (fast.shape, fast.dtype)
+        assert torch.allclose(plain, fast, atol=near, rtol=near)
+
+
+def test_both_steps_at_once_give_only_the_gradients_asked_for():
+    x, params, g = draw(7, 5, 24), draw(8, 3, 28), draw(9, 5, 24)
+    whole = x.clone().requires_grad_(), params.clone().requires_grad_()
+    turn(*whole).backward(g)
+    for train_x, train_params in ((True, False), (False, True), (False, False)):
+        a, b = x.clone().requires_grad_(train_x), params.clone().requires_grad_(train_params)
+        y = turn(a, b)
+        assert y.requires_grad is (train_x or train_params)
+        if y.requires_grad:
+            y.backward(g)
+        for own, all_of_it, asked in ((a, whole[0], train_x), (b, whole[1], train_params)):
+            assert torch.allclose(own.grad, all_of_it.grad, atol=1e-12) if asked else own.grad is None
+
+
+def test_features_and_gradients_that_lie_apart_are_turned_rightly():
+    params, g = draw(4, 4, 28), draw(5, 32, 6).T.view(3, 2, 32)
+    x = draw(3, 2, 3, 32).transpose(0, 1).requires_grad_()
+    y = turn(x, params.requires_grad_())
+    y.backward(g)
+    assert torch.allclose(y, apply_blocks(x, rotation(params)), atol=1e-12)
+    assert torch.allclose(x.grad, apply_blocks(g, rotation(params).mT), atol=1e-12)
+
+
 def test_the_way_is_the_one_that_was_asked_for(way):
     assert compiled.usable(torch.zeros(2, 28)) is way
 
 
-def test_gradcheck():
+def test_gradcheck(way):
     x = draw(1, 3, 24)
     for scale in (0.0, 0.4, 1.5):
         params = (draw(2, 3, 28) * scale).requires_grad_()
-        assert torch.autograd.gradcheck(
-            lambda p, y: apply_grouped(y, fast_rotation(p)), (params, x.requires_grad_())
-        )
+        x.requires_grad_()
+        assert torch.autograd.gradcheck(lambda p, y: apply_grouped(y, fast_rotation(p)), (params, x))
+        if way:  # without machine code it is the same
+            assert torch.autograd.gradcheck(lambda p, y: turn(y, p), (params, x))
 
 
 def test_identity_empty_width_and_nan():
@@ -94,6 +142,11 @@ def test_identity_empty_width_and_nan():
         apply_grouped(torch.zeros(16), torch.zeros(2, 4, 4))
     with pytest.raises(ValueError, match="28 parameters, got 27"):
         fast_rotation(torch.zeros(2, 27))
+    with pytest.raises(ValueError, match="need 16 features"):
+        turn(torch.zeros(24), torch.zeros(2, 28))
+    with pytest.raises(ValueError, match="28 parameters, got 27"):
+        turn(torch.zeros(16), torch.zeros(2, 27))
+    assert turn(torch.zeros(0, 16), torch.zeros(2, 28)).shape == (0, 16)
     assert apply_grouped(torch.zeros(0, 16), torch.zeros(2, 8, 8)).shape == (0, 16)
     assert fast_rotation(torch.full((1, 28), float("nan"))).isnan().all()
 
@@ -119,10 +172,15 @@ def test_only_what_is_asked_for_gets_a_gradient():
 def test_inside_torch_func_the_plain_way_is_gone():
     x, p = draw(10, 3, 16), draw(11, 2, 28)
     found = [
-        torch.func.vmap(torch.func.grad(lambda q, y, a=a, r=r: a(y, r(q)).sin().sum()), (None, 0))(p, x)
-        for a, r in ((apply_blocks, rotation), (apply_grouped, fast_rotation))
+        torch.func.vmap(torch.func.grad(lambda q, y, way=way: way(y, q).sin().sum()), (None, 0))(p, x)
+        for way in (
+            lambda y, q: apply_blocks(y, rotation(q)),
+            lambda y, q: apply_grouped(y, fast_rotation(q)),
+            turn,
+        )
     ]
-    assert torch.equal(*found)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 def test_gradient_checkpointing_changes_nothing():

@@ -31,6 +31,14 @@ def test_blocks_of_any_size_turn_as_torch_says(scale):
     )
 
 
+def test_the_inverse_is_the_transposed_rotation_to_the_last_bit():
+    for dtype in (torch.float32, torch.float64):
+        params = draw(9, 4, 28).to(dtype)
+        x = torch.eye(8, dtype=dtype).repeat(1, 4)
+        turned = compiled.Turned.apply(x, params).view(8, 4, 8).permute(1, 2, 0)
+        assert torch.equal(turned, compiled.exponential(params))
+
+
 def test_each_block_is_halved_as_often_as_it_needs():
     """A large neighbour must not change a bit of a small one."""
     small = draw(3, 1, 28) * 0.01

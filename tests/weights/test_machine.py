@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 
 import numpy as np
 import pytest
 from llvmlite import ir
 
-from sekisho.weights.machine import DOUBLE, SINGLE, Writer, compiled, eight
+from sekisho.weights.machine import DOUBLE, INDEX, SINGLE, Writer, compiled, eight, packed, transposed
 
 
 def run(write, *arrays, counts=(), wide=DOUBLE):
@@ -18,7 +19,7 @@ def run(write, *arrays, counts=(), wide=DOUBLE):
     w = Writer(module, "f", kinds, len(counts), wide)
     write(w, *w.arrays, *w.counts)
     w.end()
-    compiled(module, "f", len(arrays), len(counts))(*(a.ctypes.data for a in arrays), *counts)
+    compiled(module, "f").run(packed(*(a.ctypes.data for a in arrays), *counts))
     return arrays[-1]
 
 
@@ -63,6 +64,34 @@ def test_infinity_and_no_number_have_the_largest_exponent():
             np.zeros(1),
         )
         assert found[0] == 1024
+
+
+def test_columns_become_rows():
+    def write(w, a, out):
+        for i, row in enumerate(transposed([a.row(w.index(8 * i)) for i in range(8)])):
+            out.put(w.index(8 * i), row)
+
+    a = np.arange(64.0)
+    assert run(write, a, np.zeros(64)).reshape(8, 8).T.ravel().tolist() == a.tolist()
+
+
+def test_other_code_is_called_and_c_is_asked():
+    """The called function writes what C said, widened with its sign, into a place of its own."""
+    module, room = ir.Module(), np.zeros(1)
+    inner = Writer(module, "inner", [DOUBLE], 1, DOUBLE)
+    inner.arrays[0].put(inner.index(0), inner.real(inner.counts[0]))
+    inner.end()
+    code = compiled(module, "inner")
+    module, given = ir.Module(), packed(room.ctypes.data, -7)
+    outer = Writer(module, "outer", [], 2, INDEX)
+    with outer.loop(outer.ask(outer.counts[0]), outer.index(0), outer.index(1)):
+        outer.call(outer.counts[1], outer.given.one(outer.index(2)))
+    outer.end()
+    ask = ctypes.CFUNCTYPE(ctypes.c_int)(lambda: -1)
+    compiled(module, "outer").run(
+        packed(ctypes.cast(ask, ctypes.c_void_p).value, code.address, ctypes.addressof(given))
+    )
+    assert room[0] == -7
 
 
 def test_float32_is_widened_when_read_and_rounded_once_when_written():

@@ -1,12 +1,7 @@
-"""The gate's arithmetic on tensors by machine code (`kernels`), where it can be: on a CPU, in float32 or float64, with llvmlite installed.
-
-Threads are torch's in number, but not torch's own: those can only be reached from inside torch.
-"""
+"""The gate's arithmetic on tensors by machine code (`kernels`), where it can be: on a CPU, in float32 or float64, with llvmlite installed."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -15,14 +10,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .rotation import BLOCK, PARAMETERS
+from .rotation import BLOCK
+from .team import Task, work_on
 
-_WORTH = 2**19
-"""Numbers to read below which a second thread costs more than it saves: some 0.2 ms of work."""
-_EXPONENTIAL, _DERIVATIVE = 2**10, 2**12
+_EXPONENTIAL, _DERIVATIVE = 2**9, 2**11
 """What a block's exponential and its derivative cost, in numbers to read."""
-_PAIR = 2
-"""Two blocks are a cache line of float32: threads do not share one."""
+_OF_ROWS = ("rotate", "gradients")
+"""Kernels that take the number of rows and their width."""
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
@@ -73,6 +67,37 @@ class Rotated(torch.autograd.Function):
         return rotate(g, blocks), None
 
 
+class Turned(torch.autograd.Function):
+    """y_k = exp(A_k) x_k for features `[..., n * 8]` and parameters `[n, 28]`: both of the above at once, so that threads are called half as often."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, params: Tensor) -> Tensor:
+        """The turned features; rotations are rounded to the dtype of `x`."""
+        rows, given = x.reshape(-1, x.shape[-1]).contiguous(), params.contiguous()
+        made, inverse = _rooms(given, x.dtype)
+        out = torch.empty_like(rows)
+        tasks = _task("exponential", given, made, inverse), _task("rotate", rows, inverse, out)
+        work_on(len(given), tasks, rows.numel() + len(given) * _EXPONENTIAL)
+        ctx.save_for_backward(rows, given, made)
+        return out.view(x.shape)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients of features and parameters."""
+        rows, params, made = ctx.saved_tensors
+        given = g.reshape(rows.shape).contiguous()
+        if not ctx.needs_input_grad[1]:
+            return rotate(given, made).view(g.shape), None
+        of_x, of_made, of_params = (torch.empty_like(t) for t in (rows, made, params))
+        tasks = (
+            _task("gradients", given, rows, made, of_x, of_made),
+            _task("derivative", params, of_made, of_params),
+        )
+        work_on(len(params), tasks, 2 * rows.numel() + len(params) * _DERIVATIVE)
+        return of_x.view(g.shape), of_params
+
+
 def rotate(x: Tensor, matrices: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """y_k = M_kᵀ x_k, reckoned in the wider type of the two and rounded once.
 
@@ -90,7 +115,7 @@ def rotate(x: Tensor, matrices: Tensor, dtype: torch.dtype | None = None) -> Ten
         raise ValueError(f"{len(matrices)} blocks need {len(matrices) * BLOCK} features, got {x.shape[-1]}")
     rows, matrices = x.contiguous(), matrices.contiguous()
     out = torch.empty_like(rows, dtype=dtype)
-    _call("rotate", [rows, matrices, out], rows.shape, rows.numel())
+    work_on(len(matrices), [_task("rotate", rows, matrices, out)], rows.numel())
     return out
 
 
@@ -98,61 +123,40 @@ def gradients(g: Tensor, x: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
     """For y_k = R_k x_k and a gradient `g` of y: those of x, `[rows, n * 8]`, and of R, `[n, 8, 8]`."""
     given = [t.contiguous() for t in (g, x, blocks)]
     found = torch.empty_like(given[1]), torch.empty_like(given[2])
-    _call("gradients", [*given, *found], x.shape, 2 * x.numel())
+    work_on(len(blocks), [_task("gradients", *given, *found)], 2 * x.numel())
     return found
 
 
 def exponential(params: Tensor) -> Tensor:
     """R = exp(A) of parameters `[n, 28]`, `[n, 8, 8]`, reckoned in float64 and rounded once."""
     given = params.contiguous()
-    out = given.new_empty(given.shape[0], BLOCK, BLOCK)
-    _call("exponential", [given, out], (), given.shape[0] * _EXPONENTIAL)
-    return out
+    made, inverse = _rooms(given, given.dtype)
+    work_on(len(given), [_task("exponential", given, made, inverse)], len(given) * _EXPONENTIAL)
+    return made
 
 
 def derivative(params: Tensor, g: Tensor) -> Tensor:
     """The gradient of parameters `[n, 28]` for a gradient `[n, 8, 8]` of their exponential."""
-    given = [params.contiguous(), g.contiguous()]
-    out = torch.empty_like(given[0])
-    _call("derivative", [*given, out], (), given[0].shape[0] * _DERIVATIVE)
+    given = params.contiguous()
+    out = torch.empty_like(given)
+    work_on(len(given), [_task("derivative", given, g.contiguous(), out)], len(given) * _DERIVATIVE)
     return out
 
 
-def _call(name: str, tensors: list[Tensor], shape: tuple[int, ...], work: int) -> None:
-    """Run a kernel over all blocks, by torch's number of threads when it is worth it. Its result does not depend on them."""
+def _rooms(params: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Where the rotations of parameters `[n, 28]` and their inverses go, both `[n, 8, 8]`; apart, as only the first are kept."""
+    size = len(params), BLOCK, BLOCK
+    return params.new_empty(size, dtype=dtype), params.new_empty(size, dtype=dtype)
+
+
+def _task(name: str, *tensors: Tensor) -> Task:
+    """A kernel for these, all of them contiguous."""
     from .kernels import kernel
 
-    run = kernel(name, tuple(t.dtype == torch.float64 for t in tensors))
-    blocks = shape[1] // BLOCK if shape else tensors[0].numel() // PARAMETERS
-
-    def part(
-        first: int, last: int
-    ) -> None:  # holds the tensors: an interrupted caller must not free what is written to
-        run(*(t.data_ptr() for t in tensors), *shape, first, last)
-
-    shares = _shares(blocks, torch.get_num_threads() if work >= _WORTH else 1)
-    waiting = [_threads().submit(part, *share) for share in shares[1:]]
-    part(*shares[0])
-    for one in waiting:
-        one.result()
-
-
-def _shares(blocks: int, threads: int) -> list[tuple[int, int]]:
-    """First and last block of each thread's share."""
-    each = max(_PAIR, -(-blocks // threads))
-    each += -each % _PAIR
-    return [(i, min(i + each, blocks)) for i in range(0, blocks, each)] or [(0, 0)]
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="gate")
+    code = kernel(name, tuple(t.dtype == torch.float64 for t in tensors))
+    return Task(code, tensors, tuple(tensors[0].shape) if name in _OF_ROWS else ())
 
 
 @cache
 def _installed() -> bool:
     return find_spec("llvmlite") is not None
-
-
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
-    os.register_at_fork(after_in_child=_threads.cache_clear)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.question import Frozen
 from .families import OUTPUT, Attention, attentions, require_attentions
-from .grouped import apply_grouped, fast_rotation
+from .grouped import fast_rotation, turn
 from .rotation import BLOCK, PARAMETERS, apply_blocks, rotation
 from .triality import VIEWS, three_views
 
@@ -58,8 +58,10 @@ class RotationGate(nn.Module):
 
     def coordinates(self) -> Tensor:
         """The 28 coordinates of each block's own generator, `[blocks, 28]`; float64 with triality."""
+        if not self.triality:
+            return self.params
         with torch.autocast(self.params.device.type, enabled=False):
-            return three_views(self.params, self.blocks) if self.triality else self.params
+            return three_views(self.params, self.blocks)
 
     def rotations(self) -> Tensor:
         """The rotation of each block, `[blocks, 8, 8]`, float32 unless the parameters are float64."""
@@ -72,7 +74,7 @@ class RotationGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Rotate `[..., features]`; the rotation is made in float32 and applied in the dtype of `x`."""
-        return (apply_grouped if self.grouped else apply_blocks)(x, self.rotations())
+        return turn(x, self.coordinates()) if self.grouped else apply_blocks(x, self.rotations())
 
     def on_input(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Pre-hook of the projection. A bound method, so that a deep copy of the model gets the copy of the gate."""

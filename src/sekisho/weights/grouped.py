@@ -66,6 +66,26 @@ def apply_grouped(x: Tensor, blocks: Tensor) -> Tensor:
     return rotated.view(x.shape)
 
 
+def turn(x: Tensor, params: Tensor) -> Tensor:
+    """The same as `apply_grouped(x, fast_rotation(params))`, by one piece of machine code where there is one for both.
+
+    Args:
+        x: `[..., n * 8]`.
+        params: `[n, 28]`.
+
+    Raises:
+        ValueError: when the widths do not match.
+    """
+    exact = (
+        x.dtype == torch.float32 or params.dtype == torch.float64
+    )  # the rotation is as wide as the features then
+    fits = x.shape[-1] % BLOCK == 0 and params.shape == (x.shape[-1] // BLOCK, PARAMETERS)
+    if not (exact and fits and compiled.usable(x, params)) or _transformed():
+        return apply_grouped(x, fast_rotation(params))
+    turned: Tensor = compiled.Turned.apply(x, params)  # type: ignore[no-untyped-call]
+    return turned
+
+
 def _transformed() -> bool:
     """Whether this runs inside `torch.func`, which takes apart what it is given: functions of our own stand in its way, the plain way does not."""
     return bool(torch._C._are_functorch_transforms_active())

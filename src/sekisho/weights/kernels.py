@@ -12,10 +12,11 @@ from itertools import combinations
 
 from llvmlite import ir
 
-from .machine import DOUBLE, LANES, SINGLE, Array, Number, Writer, compiled, eight
+from .machine import DOUBLE, LANES, SINGLE, Array, Code, Number, Writer, compiled, eight, transposed
 
-_TILE = 8
-"""Rows taken together: their features stay in the nearest cache while a block's matrix is in registers."""
+_TILE = 4
+"""Rows taken together: their features stay in the nearest cache while a block's matrix is in registers. In widths that are powers of two all of them share one set of that cache, and four rows of three arrays are twelve lines, which
+is what it holds."""
 _AREA = LANES * LANES
 _PAIRS = list(combinations(range(LANES), 2))
 _HALVINGS = 60
@@ -25,12 +26,12 @@ _TERMS = {SINGLE: 10, DOUBLE: 18}
 
 
 @cache
-def kernel(name: str, doubles: tuple[bool, ...]) -> Callable[..., None]:
-    """One of the functions below, compiled at the first call.
+def kernel(name: str, doubles: tuple[bool, ...]) -> Code:
+    """One of the functions below, compiled at the first call. All are given one address, where the arrays' and the counts lie (`machine.packed`).
 
     - `rotate`: (x, m, out, rows, width, first, last): y_k = M_kᵀ x_k, `[rows, width]` and matrices `[width / 8, 8, 8]`; reckoned in the widest type.
     - `gradients`: (g, x, r, grad_x, grad_r, rows, width, first, last): for y_k = R_k x_k and a gradient g of y.
-    - `exponential`: (params, r, first, last): R = exp(A), `[n, 28]` to `[n, 8, 8]`; reckoned in float64.
+    - `exponential`: (params, r, inverse, first, last): R = exp(A) and Rᵀ, `[n, 28]` to `[n, 8, 8]`; reckoned in float64.
     - `derivative`: (params, g, grad, first, last): the gradient of `params` for a gradient g of R; reckoned in float64.
 
     Args:
@@ -45,7 +46,7 @@ def kernel(name: str, doubles: tuple[bool, ...]) -> Callable[..., None]:
         "derivative": (_derivative, 2, DOUBLE),
     }[name]
     write(Writer(module, name, kinds, counts, wide))
-    return compiled(module, name, len(kinds), counts)
+    return compiled(module, name)
 
 
 def _rotate(w: Writer) -> None:
@@ -76,18 +77,20 @@ def _gradients(w: Writer) -> None:
 
 
 def _exponential(w: Writer) -> None:
-    (params, out), (first, last) = w.arrays, w.counts
+    (params, out, inverse), (first, last) = w.arrays, w.counts
     memory = _Memory(w)
     with w.loop(first, last) as k:
         halvings = _powers(w, memory, params.moved(k * len(_PAIRS)))
-        _copy(memory.roots.moved(halvings * _AREA), out.moved(k * _AREA), w)
+        made = memory.roots.moved(halvings * _AREA)
+        _copy(made, out.moved(k * _AREA), w)
+        _transpose(made, inverse.moved(k * _AREA), w)
     w.end()
 
 
 def _derivative(w: Writer) -> None:
     """With K = G Rᵀ − (G Rᵀ)ᵀ for a gradient G, the gradient of the 28 numbers is φ(−ad A) K, φ(z) = (eᶻ − 1)/z, above the diagonal."""
     (params, g, grad), (first, last) = w.arrays, w.counts
-    memory, terms = _Memory(w), _TERMS[grad.kind]
+    memory, terms = _Memory(w), _TERMS[g.kind]
     term, total, back = memory.two, memory.four, memory.six
     with w.loop(first, last) as k:
         halvings = _powers(w, memory, params.moved(k * len(_PAIRS)))
@@ -97,7 +100,7 @@ def _derivative(w: Writer) -> None:
         _each(w, lambda at: term.put(at, back.row(at) - memory.even.row(at)))
         _copy(term, total, w)
         with w.loop(w.index(2), w.index(terms + 1)) as nth:
-            _series(w, memory, eight(w.real(nth)))
+            _series(w, memory, eight(w.number(1.0) / w.real(nth)))
         with w.loop(w.index(0), halvings) as q:
             _doubled(w, memory, memory.roots.moved(q * _AREA))
         for n, (i, j) in enumerate(_PAIRS):
@@ -172,18 +175,14 @@ def _polynomial(w: Writer, m: _Memory, c: list[float], out: Array) -> None:
     _product(m.six, m.high, out, w, start=out)
 
 
-def _series(w: Writer, m: _Memory, n: Number) -> None:
-    """The next term: (T A − A T) / n, added to the total. Its names are those of `_derivative`."""
-    a, term, total = m.a, m.two, m.four
-    _product(term, a, m.even, w)
-    _product(a, term, m.odd, w)
-
-    def add(at: Number) -> None:
-        new = (m.even.row(at) - m.odd.row(at)) / n
-        term.put(at, new)
-        total.put(at, total.row(at) + new)
-
-    _each(w, add)
+def _series(w: Writer, m: _Memory, scale: Number) -> None:
+    """The next term: (T A − A T) / n, added to the total; `scale` is 1 / n. Of skew A and T, T A is (A T)ᵀ: one product. Its names are those of `_derivative`."""
+    term, total = m.two, m.four
+    rows = _rows(term, w)
+    product = [_combined(m.a.moved(w.index(i * LANES)), rows, w) for i in range(LANES)]
+    new = [(t - p) * scale for p, t in zip(product, transposed(product), strict=True)]
+    _fill(term, new, w)
+    _fill(total, [a + b for a, b in zip(_rows(total, w), new, strict=True)], w)
 
 
 def _doubled(w: Writer, m: _Memory, root: Array) -> None:
@@ -215,9 +214,7 @@ def _combined(numbers: Array, matrix: list[Number], w: Writer) -> Number:
 
 
 def _transpose(a: Array, out: Array, w: Writer) -> None:
-    for i in range(LANES):
-        for j in range(LANES):
-            out.put(w.index(j * LANES + i), a.one(w.index(i * LANES + j)))
+    _fill(out, transposed(_rows(a, w)), w)
 
 
 def _copy(a: Array, out: Array, w: Writer) -> None:

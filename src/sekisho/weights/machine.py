@@ -7,15 +7,16 @@ written to disk; compiling takes a fraction of a second and is done once a proce
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import binding, ir
 
 LANES = 8
 """Numbers of a vector: the width of a block."""
 INDEX, DOUBLE, SINGLE = ir.IntType(64), ir.DoubleType(), ir.FloatType()
+_FUNCTION = ir.FunctionType(ir.VoidType(), [INDEX.as_pointer()])
 
 _ENGINES: list[Any] = []
 """What owns the machine code: it must live as long as the functions."""
@@ -89,8 +90,15 @@ class Array:
         return Number(self.builder, value if value.type == kind else self.builder.fpext(value, kind))
 
 
+class Code(NamedTuple):
+    """A compiled function: to be called from here, or by its address from other machine code."""
+
+    run: Callable[[Any], None]
+    address: int
+
+
 class Writer:
-    """Writes one function: `arrays` of float or double, then `counts` of whole numbers.
+    """Writes one function: `arrays` of float or double, then `counts` of whole numbers. When called it is given one address, where all of them lie as 64-bit numbers (`packed`).
 
     Args:
         module: where it goes.
@@ -101,14 +109,15 @@ class Writer:
     """
 
     def __init__(self, module: Any, name: str, arrays: list[Any], counts: int, wide: Any) -> None:
-        kinds = [kind.as_pointer() for kind in arrays] + [INDEX] * counts
-        self._function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self._function = ir.Function(module, _FUNCTION, name)
         self._builder = ir.IRBuilder(self._function.append_basic_block())
-        self._wide, given = wide, self._function.args
-        for argument in given[: len(arrays)]:
-            argument.add_attribute("noalias")
-        self.arrays = [self._array(p, kind) for p, kind in zip(given, arrays, strict=False)]
-        self.counts = [Number(self._builder, n) for n in given[len(arrays) :]]
+        self._wide = wide
+        self.given = Array(self._builder, self._function.args[0], INDEX, INDEX)
+        numbers = [self.given.one(self.index(i)) for i in range(len(arrays) + counts)]
+        self.arrays = [
+            self._array(self._place(n, kind), kind) for n, kind in zip(numbers, arrays, strict=False)
+        ]
+        self.counts = numbers[len(arrays) :]
 
     def index(self, value: int) -> Number:
         """A whole number."""
@@ -169,7 +178,7 @@ class Writer:
         return self._array(self._builder.alloca(self._wide, numbers), self._wide)
 
     @contextmanager
-    def loop(self, first: Number, last: Number, step: int = 1) -> Iterator[Number]:
+    def loop(self, first: Number, last: Number, step: Number | int = 1) -> Iterator[Number]:
         """Repeat what is written inside for every index from `first` up to, without, `last`."""
         build, before = self._builder, self._builder.block
         head, body, after = (self._function.append_basic_block() for _ in range(3))
@@ -180,13 +189,25 @@ class Writer:
         build.cbranch(build.icmp_signed("<", i, last.value), body, after)
         build.position_at_end(body)
         yield Number(build, i)
-        i.add_incoming(build.add(i, INDEX(step)), build.block)
+        i.add_incoming((Number(build, i) + step).value, build.block)
         build.branch(head)
         build.position_at_end(after)
+
+    def call(self, code: Number, given: Number) -> None:
+        """Run a function that was written by this class."""
+        self._builder.call(self._place(code, _FUNCTION), [self._place(given, INDEX)])
+
+    def ask(self, code: Number) -> Number:
+        """What a function of C says that takes nothing and returns an `int`."""
+        answer = self._builder.call(self._place(code, ir.FunctionType(ir.IntType(32), [])), [])
+        return Number(self._builder, self._builder.sext(answer, INDEX))
 
     def end(self) -> None:
         """Nothing follows."""
         self._builder.ret_void()
+
+    def _place(self, address: Number, kind: Any) -> Any:
+        return self._builder.inttoptr(address.value, kind.as_pointer())
 
     def _array(self, place: Any, kind: Any) -> Array:
         return Array(self._builder, place, kind, self._wide)
@@ -203,8 +224,28 @@ def eight(x: Number) -> Number:
     return Number(x.builder, x.builder.shuffle_vector(first, nothing, every))
 
 
-def compiled(module: Any, name: str, arrays: int, counts: int) -> Callable[..., None]:
-    """A function of a module as machine code. It takes arrays by their address and lets other threads run meanwhile."""
+def transposed(rows: Sequence[Number]) -> list[Number]:
+    """Eight vectors, the rows of a matrix, as its columns. Two parts at a time change places, ever larger ones, so nothing goes through memory."""
+    found = list(rows)
+    for far in (1, 2, 4):
+        found = [_exchanged(found, i, far) for i in range(LANES)]
+    return found
+
+
+def _exchanged(rows: list[Number], i: int, far: int) -> Number:
+    first, second = rows[i & ~far], rows[i | far]
+    taken = [(j & ~far) + LANES * bool(j & far) + (i & far) for j in range(LANES)]
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), taken)
+    return Number(first.builder, first.builder.shuffle_vector(first.value, second.value, mask))
+
+
+def packed(*numbers: int) -> Any:
+    """Addresses and whole numbers as a function takes them; to be kept until it has returned."""
+    return (ctypes.c_int64 * len(numbers))(*numbers)
+
+
+def compiled(module: Any, name: str) -> Code:
+    """A function of a module as machine code. It lets other threads run meanwhile."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     machine = binding.Target.from_default_triple().create_target_machine(
@@ -217,8 +258,8 @@ def compiled(module: Any, name: str, arrays: int, counts: int) -> Callable[..., 
     engine = binding.create_mcjit_compiler(parsed, machine)
     engine.finalize_object()
     _ENGINES.append(engine)
-    kinds = [ctypes.c_void_p] * arrays + [ctypes.c_int64] * counts
-    return ctypes.CFUNCTYPE(None, *kinds)(engine.get_function_address(name))
+    address = engine.get_function_address(name)
+    return Code(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address), address)
 
 
 def _constant(kind: Any, value: float) -> Any:
