@@ -301,14 +301,14 @@ def test_a_stream_tells_the_same_calls_and_then_why_it_ended(client, calling, te
 
 
 def test_no_call_leaves_before_its_record_is_durable(client, calling, house, monkeypatch):
-    original = house.ledger.append
+    original = house.ledger.job
 
-    def append(new, *rest, **more):
+    def job(new, *rest, **more):
         if getattr(new[0], "task", "") == "chat":
             raise LedgerError("The disk is full.")
         return original(new, *rest, **more)
 
-    monkeypatch.setattr(house.ledger, "append", append)
+    monkeypatch.setattr(house.ledger, "job", job)
     for stream in (False, True):
         answer = say(client, tools=TOOLS, stream=stream)
         assert "find" not in answer.text
