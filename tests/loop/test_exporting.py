@@ -8,9 +8,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-from sekisho.core.errors import BakeError
-from sekisho.loop.exporting import KINDS, QUANTISED, copy_tokenizer, export_all
+from sekisho.core.errors import BakeError, InputError
+from sekisho.loop.exporting import KINDS, QUANTISED, copy_tokenizer, export_all, require_kinds
 from sekisho.train.pretrain import fast_tokenizer
+from sekisho.weights.gauge import gauge_trial
 
 
 def baked(base, out):
@@ -50,6 +51,37 @@ def test_only_what_is_wanted_is_written_and_the_modelfile_names_the_smallest(fol
     assert found["not_made"] == {}
     assert len(list(path.glob("*.gguf"))) == 2
     assert "FROM ./model-q8_0.gguf" in (path / "Modelfile").read_text()
+
+
+def test_a_model_whose_rows_no_block_fits_has_the_files_that_can_hold_it(tmp_path, base):
+    config = AutoModelForCausalLM.from_pretrained(base).config
+    config.hidden_size, config.intermediate_size, config.num_attention_heads, config.num_key_value_heads = (
+        72,
+        80,
+        3,
+        3,
+    )
+    config.head_dim = 24
+    narrow = tmp_path / "narrow"
+    AutoModelForCausalLM.from_config(config).save_pretrained(narrow)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        if (base / name).is_file():
+            (narrow / name).write_bytes((base / name).read_bytes())
+    path, plain, prompts = baked(narrow, tmp_path / "out")
+    assert gauge_trial(plain) == {}
+    found = export_all(path, plain, prompts, 1.0)
+    assert list(found["kinds"]) == ["f16", "bf16"]
+    assert "multiple of 32" in found["not_made"]["q8_0"]
+    assert len(list(path.glob("*.gguf"))) == 2
+    assert "FROM ./model-bf16.gguf" in (path / "Modelfile").read_text()
+    with pytest.raises(InputError, match="multiple of 32"):
+        export_all(path, plain, prompts, 1.0, ("q8_0",))
+
+
+@pytest.mark.parametrize("wanted", [("f17",), ()])
+def test_what_is_no_kind_of_file_is_told_before_anything_is_made(wanted):
+    with pytest.raises(InputError, match="no kind of file"):
+        require_kinds(wanted)
 
 
 def test_a_file_of_another_model_ends_the_export(folder):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.errors import DataError, RecipeError, ShelfError
+from sekisho.core.errors import DataError, InputError, RecipeError, ShelfError
 from sekisho.loop.recover import recover_run
 from sekisho.loop.tuner import Tuner, read_rows
 from sekisho.train.checkpoints import mark_whole
 from sekisho.train.fit import load_tokenizer
 from sekisho.train.pretrain import new_model
-from sekisho.train.recipe import Architecture, Pretrain
+from sekisho.train.recipe import Architecture, Finetune, Pretrain
 from tiny_mistral import V7, mistral
 
 ROOT = Path(__file__).parents[2]
@@ -116,3 +116,14 @@ def test_recover_names_where_a_run_goes_on_and_sweeps_the_rest(tmp_path: Path) -
     found = recover_run(tmp_path)
     assert (found.step, found.swept) == (10, ("checkpoint-20",))
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-10"]
+
+
+@pytest.mark.parametrize(("prompt", "tokens"), [("x", 0), ("\ud800", 4)])
+def test_a_question_without_an_answer_is_told(base, tmp_path, prompt, tokens):
+    with pytest.raises(InputError, match="no question"):
+        Tuner(base, Finetune(name="x", kind="finetune"), tmp_path).generate(prompt, tokens)
+
+
+def test_kinds_of_files_that_there_are_not_are_told_before_any_training(base, tmp_path):
+    with pytest.raises(InputError, match="f17"):
+        Tuner(base, Finetune(name="x", kind="finetune"), tmp_path, exports=("f17",))

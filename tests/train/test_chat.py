@@ -71,3 +71,13 @@ def test_a_base_that_was_taught_another_form_than_its_tokens_is_refused(tmp_path
     named = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**named, "chat_template": None}))
     require_own_form(folder, tokenizer)  # a base without a template was taught none
+
+
+@pytest.mark.parametrize(
+    "template", ["{% for m in messages %}", "{{ raise_exception('never') }}", "{{ 1 / 0 }}"]
+)
+def test_a_template_that_writes_no_question_is_told(template, tmp_path):
+    folder = mistral("v3", tmp_path)
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(ShelfError, match="does not write a question"):
+        user_ids(folder, load_tokenizer(folder), "Hello.")

@@ -34,3 +34,18 @@ def test_matrices_that_do_not_fit_are_refused():
             compiled.rotate(torch.zeros(x), torch.zeros(m))
     with pytest.raises(ValueError, match="must be a matrix"):
         compiled.rotate(torch.zeros(3, 2, 16), torch.zeros(2, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "promised", [torch._neg_view, lambda t: torch._efficientzerotensor(t.shape, dtype=t.dtype)]
+)
+def test_gradients_that_are_promises_are_kept(promised):
+    """Of a tensor to be negated, memory holds the opposite; of an efficient zero, nothing."""
+    params, x = (torch.randn(2, n, dtype=torch.float64, requires_grad=True) for n in (28, 16))
+    g = promised(torch.randn(2, 16, dtype=torch.float64))
+    compiled.Turned.apply(x, params).backward(g)
+    found = [t.grad.clone() for t in (x, params)]
+    x.grad = params.grad = None
+    apply_blocks(x, rotation(params)).backward(g.resolve_neg() + 0)
+    for grad, wanted in zip(found, (x.grad, params.grad), strict=True):
+        torch.testing.assert_close(grad, wanted)

@@ -10,8 +10,10 @@ from tiny_mistral import mistral
 
 def test_a_mistral_s_own_form_is_written_and_its_window_is_the_context(tmp_path):
     text = modelfile(mistral("v3", tmp_path), "m.gguf", system="Be brief.")
-    assert 'TEMPLATE """{{ range $i, $_ := .Messages }}' in text  # Ollama puts <s> in front itself
-    assert "{{ $.System }}\n\n{{ else }}[INST] {{ end }}{{ .Content }}" in text
+    assert (
+        'TEMPLATE """{{ $asked := false }}{{ range $i, $_ := .Messages }}' in text
+    )  # Ollama puts <s> in front itself
+    assert "{{ $.System }}\n\n{{ else }}[INST] {{ end }}{{ $asked = true }}{{ .Content }}" in text
     assert 'SYSTEM """Be brief."""' in text
     assert "PARAMETER num_ctx 256\n" in text
     assert "PARAMETER stop" not in text
@@ -32,3 +34,10 @@ def test_tokens_may_be_named_with_their_settings(tmp_path):
     text = modelfile(folder, "m.gguf")
     assert "{{ .Content }}</s>{{ end }}" in text
     assert "<s>[" not in text
+
+
+def test_a_base_that_was_not_taught_to_chat_has_a_file_without_a_template(tmp_path):
+    folder = mistral("v3", tmp_path)
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        (folder / name).unlink(missing_ok=True)
+    assert "TEMPLATE" not in modelfile(folder, "m.gguf")

@@ -73,13 +73,13 @@ def test_the_system_text_stands_where_the_template_has_it():
 def test_the_same_in_go():
     """Compared with Go's own text/template, over all these forms and conversations."""
     assert turns_of(V7, "<s>", "</s>", written=False).go() == (
-        "{{ if .System }}[SYSTEM_PROMPT]{{ $.System }}[/SYSTEM_PROMPT]{{ else }}{{ end }}"
-        '{{ range $i, $_ := .Messages }}{{ if eq .Role "user" }}[INST]{{ .Content }}'
+        "{{ $asked := false }}{{ if .System }}[SYSTEM_PROMPT]{{ $.System }}[/SYSTEM_PROMPT]{{ else }}{{ end }}"
+        '{{ range $i, $_ := .Messages }}{{ if eq .Role "user" }}[INST]{{ $asked = true }}{{ .Content }}'
         "{{ if eq (len (slice $.Messages $i)) 1 }}[/INST]{{ else }}[/INST]{{ end }}"
-        '{{ else if eq .Role "assistant" }}{{ .Content }}</s>{{ end }}{{ end }}'
+        '{{ else if and $asked (eq .Role "assistant") }}{{ .Content }}</s>{{ end }}{{ end }}'
     )
     assert (
-        "{{ if and $.System (lt $i 2) }}[INST] {{ $.System }}\n\n{{ else }}[INST] {{ end }}"
+        "{{ if and $.System (not $asked) }}[INST] {{ $.System }}\n\n{{ else }}[INST] {{ end }}"
         in turns_of(V1).go()
     )
     assert "{{ if and $.System (eq (len (slice $.Messages $i)) 1) }}" in turns_of(V3).go()
@@ -90,6 +90,22 @@ def test_the_token_that_begins_a_text_is_left_out_where_it_is_put_there_anyway()
     assert turns_of(V3, "<s>", "</s>", written=False).begin == ""
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_conversation_whose_oldest_question_was_dropped_loses_the_answer_to_it_and_nothing_else(form):
+    """Ollama drops the oldest messages of one that is too long, and keeps the system text."""
+    turns = turns_of(FORMS[form], "<s>", "</s>", written=False)
+    assert turns.text((RULES, HEARS, AGAIN)) == turns.text((RULES, AGAIN))
+    assert turns.text((HEARS, AGAIN, HEARS, ASKS)) == turns.text((AGAIN, HEARS, ASKS))
+
+
+def test_both_roles_close_a_turn_alike_where_they_do():
+    """So that a default system text is whole without any turn."""
+    assert turns_of(QWEN).begin == "<|im_start|>system\nYou are kind.<|im_end|>\n"
+    assert {f: turns_of(FORMS[f]).close for f in ("qwen", "phi 3", "llama 3")} == {
+        "qwen": "<|im_end|>\n", "phi 3": "<|end|>\n", "llama 3": "<|eot_id|>",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "template",
     [
@@ -98,10 +114,24 @@ def test_the_token_that_begins_a_text_is_left_out_where_it_is_put_there_anyway()
         "{{ strftime_now('%d') }}" + V7,
         V7.replace("m['content']", "m['content'].upper()"),
         "{{ '{{ x }}' }}" + V7,
+        "{% if strftime_now is defined %}{{ strftime_now('%d') }}{% else %}26 Jul{% endif %}" + V7,
+        "{% for m in messages %}{{ '<u>{' + m.content + '}' }}{% endfor %}",
+        "{{ 1 / 0 }}",
         "{% for m in messages if m.role != 'system' %}{{ m.content }}!{% endfor %}",
         "{{ raise_exception('never') }}",
     ],
-    ids=["all", "broken", "today", "changed", "Go's own", "deaf", "refused"],
+    ids=[
+        "all",
+        "broken",
+        "today",
+        "changed",
+        "Go's own",
+        "today at times",
+        "a brace",
+        "zero",
+        "deaf",
+        "refused",
+    ],
 )
 def test_what_is_no_such_form_is_not_written(template):
     assert turns_of(template, "<s>", "</s>") is None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.disk import write_whole
-from ..core.errors import ToolError
+from ..core.errors import InputError, ToolError
 from ..weights.decision import DecisionMeta, write_decision_files
 from ..weights.fidelity import check_fidelity, fidelity
 from ..weights.gguf import export_gguf, verify_gguf
@@ -61,6 +61,7 @@ def export_all(
 
     Raises:
         BakeError: when a file is not the model, or its answers differ by more than rounding.
+        InputError: when no wanted file can hold the model.
         ToolError: when none of the wanted files can be made here.
     """
     meta = DecisionMeta(temperature={"choice": temperature})
@@ -69,8 +70,15 @@ def export_all(
     names = {kind: f"model-{kind}.gguf" for kind in kinds}
     files: dict[str, Any] = {}
     seeing = sees(folder / "model")
-    for kind, name in names.items():
-        path = export_gguf(folder / "model", folder / name, kind, meta)
+    for kind, name in list(names.items()):
+        try:
+            path = export_gguf(folder / "model", folder / name, kind, meta)
+        except InputError as e:  # rows that are not made of whole blocks
+            if len(names) == 1:
+                raise
+            not_made[kind] = str(e)
+            del names[kind]
+            continue
         found = fidelity(path, plain, prompts[:_READ], folder / "model" if seeing else None)
         check_fidelity(kind, found)
         loss = {"mean_kl": found.mean_kl, "max_kl": found.max_kl, "positions": found.positions}
@@ -86,6 +94,15 @@ def export_all(
 def _vision(folder: Path) -> str:
     """Write the vision part beside the language part."""
     return export_mmproj(folder / "model", folder / VISION_FILE).name
+
+
+def require_kinds(wanted: Sequence[str]) -> None:
+    """Raise InputError when one of these is no kind of file, or there is none."""
+    unknown = sorted(set(wanted) - set(EVERY))
+    if unknown or not wanted:
+        raise InputError(
+            f"{', '.join(unknown) or 'Nothing'} is no kind of file.", f"Use some of {', '.join(EVERY)}."
+        )
 
 
 def require_kind(kind: str) -> None:

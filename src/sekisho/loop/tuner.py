@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from ..core.canonical import digest_text, folder_digest, json_lines, model_digest
 from ..core.disk import write_whole
-from ..core.errors import DataError, ShelfError
+from ..core.errors import DataError, InputError, ShelfError
 from ..core.question import Example, Frozen, gate_question
 from ..shelf import write_json
 from ..train import fit as room
@@ -39,7 +39,7 @@ from ..weights.bake import MAX_ROUNDING, compare
 from ..weights.bake import bake as fold
 from ..weights.gauge import apply_gauge, gauge_trial
 from ..weights.shards import sharded_names
-from .exporting import EVERY, copy_tokenizer, export_all, quantiser_is_there
+from .exporting import EVERY, copy_tokenizer, export_all, quantiser_is_there, require_kinds
 from .memory import free_memory
 
 _PROMPTS = 16
@@ -67,7 +67,7 @@ class Tuner:
 
     Args:
         model_path: a Hugging Face model folder.
-        recipe: a recipe, its TOML file, a JSON file of the documents, or such a file's content.
+        recipe: a recipe, its TOML file, a JSON file of the documents, or the content of such a JSON file.
         out: folder of the run: recipe, curve, board, checkpoints, adapter, baked model.
         report: is told of progress, every few steps.
         free: bytes of memory there are; what the system says when not given.
@@ -87,6 +87,7 @@ class Tuner:
         if not (self.base / "config.json").is_file():
             raise ShelfError(f"{self.base} holds no model.", "Give a Hugging Face model folder.")
         self.recipe = _recipe_of(recipe, self.base)
+        require_kinds(exports)
         self._report, self._free, self._exports = report, free, exports
         self._loaded: tuple[Any, Any] | None = None
 
@@ -118,7 +119,16 @@ class Tuner:
         return self.adapter
 
     def generate(self, prompt: str, max_tokens: int = 128) -> str:
-        """Write an answer with the adapter on, taking the likeliest token each time. It is asked in the words of the base's own chat template; before any training, the base answers."""
+        """Write an answer with the adapter on, taking the likeliest token each time. It is asked in the words of the base's own chat template; before any training, the base answers.
+
+        Raises:
+            InputError: for a text that is no valid Unicode, or less than one token.
+            ShelfError: when the base's chat template does not write a question.
+        """
+        if max_tokens < 1 or any("\ud800" <= c <= "\udfff" for c in prompt):
+            raise InputError(
+                "That is no question with an answer.", "Give valid Unicode, and at least one token."
+            )
         model, tokenizer = self._model()
         ids = torch.tensor([user_ids(self.base, tokenizer, prompt)])
         close = closing_ids(model, tokenizer)

@@ -24,13 +24,18 @@ def user_ids(folder: Path, tokenizer: Tokenizer, text: str) -> list[int]:
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **_ends(folder))
     # The library counts as control tokens those a template spells out; some templates put them together from pieces.
     wrapped.chat_control_tokens = sorted(wrapped.added_tokens_encoder)
-    ids: list[int] = wrapped.apply_chat_template(
-        [{"role": "user", "content": text}],
-        chat_template=template,
-        add_generation_prompt=True,
-        return_dict=False,
-        sanitize_control_tokens=True,
-    )
+    try:
+        ids: list[int] = wrapped.apply_chat_template(
+            [{"role": "user", "content": text}],
+            chat_template=template,
+            add_generation_prompt=True,
+            return_dict=False,
+            sanitize_control_tokens=True,
+        )
+    except Exception as e:  # whatever a stranger's template comes to
+        raise ShelfError(
+            f"The chat template of {folder} does not write a question: {e}.", "Mend it, or take it away."
+        ) from e
     return ids
 
 

@@ -73,7 +73,7 @@ class Turned(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, params: Tensor) -> Tensor:
         """The turned features; rotations are rounded to the dtype of `x`."""
-        rows, given = x.reshape(-1, x.shape[-1]).contiguous(), params.contiguous()
+        rows, given = _laid_out(x.reshape(-1, x.shape[-1])), _laid_out(params)
         made, inverse = _rooms(given, x.dtype)
         out = torch.empty_like(rows)
         tasks = _task("exponential", given, made, inverse), _task("rotate", rows, inverse, out)
@@ -86,7 +86,7 @@ class Turned(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The gradients of features and parameters."""
         rows, params, made = ctx.saved_tensors
-        given = g.reshape(rows.shape).contiguous()
+        given = _laid_out(g.reshape(rows.shape))
         if not ctx.needs_input_grad[1]:
             return rotate(given, made).view(g.shape), None
         of_x, of_made, of_params = (torch.empty_like(t) for t in (rows, made, params))
@@ -113,7 +113,7 @@ def rotate(x: Tensor, matrices: Tensor, dtype: torch.dtype | None = None) -> Ten
         raise ValueError(f"rows must be a matrix, got {x.dim()} dimensions")
     if matrices.shape != (x.shape[-1] // BLOCK, BLOCK, BLOCK) or x.shape[-1] % BLOCK:
         raise ValueError(f"{len(matrices)} blocks need {len(matrices) * BLOCK} features, got {x.shape[-1]}")
-    rows, matrices = x.contiguous(), matrices.contiguous()
+    rows, matrices = _laid_out(x), _laid_out(matrices)
     out = torch.empty_like(rows, dtype=dtype)
     work_on(len(matrices), [_task("rotate", rows, matrices, out)], rows.numel())
     return out
@@ -121,7 +121,7 @@ def rotate(x: Tensor, matrices: Tensor, dtype: torch.dtype | None = None) -> Ten
 
 def gradients(g: Tensor, x: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
     """For y_k = R_k x_k and a gradient `g` of y: those of x, `[rows, n * 8]`, and of R, `[n, 8, 8]`."""
-    given = [t.contiguous() for t in (g, x, blocks)]
+    given = [_laid_out(t) for t in (g, x, blocks)]
     found = torch.empty_like(given[1]), torch.empty_like(given[2])
     work_on(len(blocks), [_task("gradients", *given, *found)], 2 * x.numel())
     return found
@@ -129,7 +129,7 @@ def gradients(g: Tensor, x: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
 
 def exponential(params: Tensor) -> Tensor:
     """R = exp(A) of parameters `[n, 28]`, `[n, 8, 8]`, reckoned in float64 and rounded once."""
-    given = params.contiguous()
+    given = _laid_out(params)
     made, inverse = _rooms(given, given.dtype)
     work_on(len(given), [_task("exponential", given, made, inverse)], len(given) * _EXPONENTIAL)
     return made
@@ -137,10 +137,15 @@ def exponential(params: Tensor) -> Tensor:
 
 def derivative(params: Tensor, g: Tensor) -> Tensor:
     """The gradient of parameters `[n, 28]` for a gradient `[n, 8, 8]` of their exponential."""
-    given = params.contiguous()
+    given = _laid_out(params)
     out = torch.empty_like(given)
-    work_on(len(given), [_task("derivative", given, g.contiguous(), out)], len(given) * _DERIVATIVE)
+    work_on(len(given), [_task("derivative", given, _laid_out(g), out)], len(given) * _DERIVATIVE)
     return out
+
+
+def _laid_out(tensor: Tensor) -> Tensor:
+    """The same, in memory without gaps. A gradient may be a promise only: to be negated, or of nothing but zeros, which lie nowhere."""
+    return torch.zeros_like(tensor) if tensor._is_zerotensor() else tensor.resolve_neg().contiguous()
 
 
 def _rooms(params: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,8 @@ from .quantise import Type, quantise
 from .rotation import BLOCK, orthogonality_error
 
 _TRIED: Mapping[str, Any] = {"Q8_0": Type.Q8_0, "Q6_K": Type.Q6_K, "Q4_K": Type.Q4_K}
+_LEAST = 32
+"""Weights of the smallest block of any of these types."""
 _SHORT: Mapping[str, Any] = {"Q8_0": Type.Q8_0, "Q6_K": Type.Q8_0, "Q4_K": Type.Q5_0}
 
 
@@ -63,13 +65,15 @@ def apply_gauge(model: nn.Module, turn: Tensor | None = None) -> int:
 
 
 def gauge_trial(model: nn.Module) -> dict[str, dict[str, float]]:
-    """Relative quantisation error of all value and output matrices without and with the gauge, by type.
+    """Relative quantisation error of all value and output matrices without and with the gauge, by type; of those that are quantised at all, whose rows are made of whole blocks.
 
     Args:
         model: a plain model in float32 without the gauge; it is not changed.
     """
     totals = {name: {"off": [0.0, 0.0], "on": [0.0, 0.0]} for name in _TRIED}
     for matrix, turned in _pairs(model):
+        if matrix.shape[-1] % _LEAST:
+            continue
         for name in _TRIED:
             for how, weights in (("off", matrix), ("on", turned)):
                 error, size = _error(weights, name)
@@ -78,6 +82,7 @@ def gauge_trial(model: nn.Module) -> dict[str, dict[str, float]]:
     return {
         name: {how: (error / size) ** 0.5 for how, (error, size) in both.items()}
         for name, both in totals.items()
+        if both["off"][1]
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..core.errors import InputError
+from ..core.errors import InputError, ShelfError
 from ..core.prompt import CHAT_TEMPLATE, CLOSE, END
 from .hf import chat_template, reach_of, read_config, read_json
 from .turns import turns_of
@@ -35,10 +35,10 @@ def modelfile(
 
     Raises:
         InputError: when a text cannot be written in the format.
-        ShelfError: when the folder lacks its configuration or template.
+        ShelfError: when the folder lacks its configuration.
     """
     config = read_config(model_dir)
-    house = chat_template(model_dir) == CHAT_TEMPLATE
+    house = _template(model_dir) == CHAT_TEMPLATE
     lines = [f"FROM ./{name}" for name in (gguf, vision) if name]
     if template := _GO_TEMPLATE if house else None if vision else _go_template(model_dir):
         lines.append(f"TEMPLATE {_quoted(template)}")
@@ -55,13 +55,24 @@ def modelfile(
 
 def _go_template(model_dir: Path) -> str | None:
     """The folder's chat template in Go; without the token that Ollama puts before every text itself."""
-    told = read_json(model_dir / "tokenizer_config.json")
+    if not (template := _template(model_dir)):
+        return None
+    file = model_dir / "tokenizer_config.json"
+    told = read_json(file) if file.is_file() else {}
     names = [told.get(key) or "" for key in ("bos_token", "eos_token")]
     begin, end = (n["content"] if isinstance(n, dict) else n for n in names)
     begins = vocabulary_kind(read_json(model_dir / "tokenizer.json"), model_dir).begins
-    turns = turns_of(chat_template(model_dir), begin, end, written=not begins)
-    template = "" if turns is None else turns.go()
-    return None if '"""' in template else template or None
+    turns = turns_of(template, begin, end, written=not begins)
+    written = "" if turns is None else turns.go()
+    return None if '"""' in written else written or None
+
+
+def _template(model_dir: Path) -> str:
+    """The folder's chat template; empty where it has none, as a model that was not taught to chat."""
+    try:
+        return chat_template(model_dir)
+    except ShelfError:
+        return ""
 
 
 def _quoted(text: str) -> str:

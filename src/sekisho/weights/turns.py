@@ -49,9 +49,11 @@ class Turns(NamedTuple):
     after: str
 
     def text(self, said: Said) -> str:
-        """A conversation, as `go` writes it."""
+        """A conversation, as `go` writes it. An answer to nothing is left out, as where Ollama drops the oldest of a long conversation: it has no place in any form."""
         rules = next((t for role, t in said if role == "system"), "")
         turns = [turn for turn in said if turn[0] != "system"]
+        while turns and turns[0][0] != "user":
+            turns = turns[1:]
         ruled = {"front": -1, "first": 0, "last": len(turns) - 1}[self.place] if rules else None
         found = self._ruled(rules) if ruled == -1 else self.begin
         for i, (role, text) in enumerate(turns):
@@ -72,12 +74,12 @@ class Turns(NamedTuple):
         if self.place == "front":
             begin = f"{{{{ if .System }}}}{ruled}{{{{ else }}}}{begin}{{{{ end }}}}"
         else:
-            here = _LAST if self.place == "last" else "lt $i 2"
+            here = _LAST if self.place == "last" else "not $asked"
             opened = f"{{{{ if and $.System ({here}) }}}}{ruled}{{{{ else }}}}{opened}{{{{ end }}}}"
         asked = f"{{{{ if {_LAST} }}}}{self.ask}{{{{ else }}}}{self.answer}{{{{ end }}}}"
         return (
-            f'{begin}{{{{ range $i, $_ := .Messages }}}}{{{{ if eq .Role "user" }}}}{opened}{{{{ .Content }}}}{asked}'
-            f'{{{{ else if eq .Role "assistant" }}}}{{{{ .Content }}}}{self.close}{{{{ end }}}}{{{{ end }}}}'
+            f'{{{{ $asked := false }}}}{begin}{{{{ range $i, $_ := .Messages }}}}{{{{ if eq .Role "user" }}}}{opened}{{{{ $asked = true }}}}{{{{ .Content }}}}{asked}'
+            f'{{{{ else if and $asked (eq .Role "assistant") }}}}{{{{ .Content }}}}{self.close}{{{{ end }}}}{{{{ end }}}}'
         )
 
 
@@ -99,13 +101,13 @@ def turns_of(template: str, begin: str = "", end: str = "", written: bool = True
     wanted = [render(said) for said in talks]
     fits = (t for t in _candidates(cuts, around) if [t.text(said) for said in talks] == wanted)
     found = next(fits, None)
-    return None if found is None or "{{" in "".join(found) else found
+    return None if found is None or any("{{" in text or text.endswith("{") for text in found) else found
 
 
 def _candidates(cuts: Sequence[str], around: Sequence[str] | None) -> list[Turns]:
     """Every form that would explain what was seen."""
     front, answer, between, ask = cuts
-    opened = _common_end(front, between)
+    opened = _opening(front, answer, between)
     begin, close = (text.removesuffix(opened) for text in (front, between))
     plain = Turns(begin, opened, answer, ask, close, "first", opened, "\n\n")
     if around is None:
@@ -114,6 +116,14 @@ def _candidates(cuts: Sequence[str], around: Sequence[str] | None) -> list[Turns
     inside = plain._replace(before=before.removeprefix(begin), after=after)
     ahead = plain._replace(place="front", before=before, after=after.removesuffix(opened))
     return [ahead, inside, inside._replace(place="last")]
+
+
+def _opening(front: str, answer: str, between: str) -> str:
+    """What opens a user's turn. Where both roles close a turn alike, that is known by what follows a text of either; else by what all openings have in common."""
+    count = next((i for i, (a, b) in enumerate(zip(answer, between, strict=False)) if a != b), 0)
+    closes = max(between.rfind(mark, 0, count) for mark in "<[")
+    opened = between[closes:]
+    return opened if closes > 0 and front.endswith(opened) else _common_end(front, between)
 
 
 def _common_end(a: str, b: str) -> str:
@@ -141,7 +151,7 @@ def _renderer(template: str, begin: str, end: str, written: bool) -> Render:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
-    environment.globals["raise_exception"] = _refused
+    environment.globals |= {"raise_exception": _refused, "strftime_now": _refused}
     names: dict[str, Any] = {"bos_token": begin, "eos_token": end, "tools": None, "documents": None}
 
     def render(said: Said) -> str | None:
@@ -150,7 +160,7 @@ def _renderer(template: str, begin: str, end: str, written: bool) -> Render:
             text = environment.from_string(template).render(
                 messages=messages, add_generation_prompt=True, **names
             )
-        except (TemplateError, TypeError, ValueError, KeyError, AttributeError):
+        except Exception:  # whatever a stranger's template comes to
             return None
         return text if written else text.removeprefix(begin)
 
