@@ -72,7 +72,7 @@ def test_a_signal_saves_stops_and_the_run_goes_on_bit_for_bit(
 ) -> None:
     """In the first epoch and in the second, where the order of rows must be the second epoch's; with dropout and every steering."""
     lora = Lora(r=4, alpha=8, dropout=0.2)
-    recipe = tiny_finetune(epochs=2, lora=lora, gradient_noise=0.01, swa_start=0.4)
+    recipe = tiny_finetune(epochs=2, lora=lora, gradient_noise=0.01, swa_start=0.4, mixed_batches=True)
     rows = requests(60)
     before = signal.getsignal(number)
 

@@ -25,6 +25,7 @@ _USE: Mapping[str, str] = {
     "japanese_toxic": "utterances by vote: toxic majority DENY, contested ESCALATE, clean ALLOW",
     "jaquad_questions": "reading questions (JaQuAD), ALLOW",
     "rakuda": "open questions on Japan, ALLOW",
+    "paraphrases": "two other wordings of real training requests, written for this project; counted under their requests' sources",
 }
 
 _HEAD = """# The gate's data
@@ -34,7 +35,8 @@ _HEAD = """# The gate's data
 The gate answers one question about a request: ALLOW, ESCALATE or DENY. `authored/` holds the project's own requests, one file a
 domain, one topic a line: `topic`, `subject`, `ja` and `en` (each with `allow`, `escalate`, `deny`), `escalate_ref` (E1–E6) and
 `deny_ref` (D1–D6), clauses of `policies/default.toml`. Gathering adds real requests from `data/benign` and `data/safety`, cleans,
-drops near-duplicates, splits by topic or cluster, and composes every request with an identity contract and a policy state.
+drops near-duplicates, splits by topic or cluster, composes every request with an identity contract and a policy state, and adds the
+written paraphrases (`data/paraphrases`) of the real requests that are in the training split.
 """
 
 _WRITTEN = """## How the authored requests were written
@@ -68,7 +70,7 @@ def render_card(manifest: Manifest) -> str:
         _HEAD,
         "## Counts\n",
         _splits(manifest),
-        "Training rows, wrapped variants included:\n",
+        "Training rows, wrapped variants and paraphrases included:\n",
         cell_table([c for c in manifest.counts if c.split == "train"]),
         "\nHold-out rows:\n",
         cell_table([c for c in manifest.counts if c.split == "holdout"]),
@@ -116,6 +118,8 @@ def _steps(manifest: Manifest) -> str:
 - State: `role [level]`, a line break, the request. Level and wrapper are drawn from topic and language with seed {manifest.seed}, so the three
   requests of a pair share them. Each authored training request also has {manifest.variants} variant(s) with a greeting, closing or polite
   ending under the `general` contract.
+- A paraphrase is a variant of its real request, with its decision, licence and group, and in training alone: requests are split as if there
+  were none. One near a row of another split, or near a paraphrase that is evaluated on, is dropped.
 - An evaluation-only file may be named when gathering; it is never bundled and never trained on.
 - Set digest `{short(manifest.digest, 16)}`.
 """

@@ -1,9 +1,9 @@
-"""From every source to the gathered set: collect, clean, dedup, cap, compose, write. One call, one core, seconds."""
+"""From every source to the gathered set: collect, clean, dedup, cap, compose, reword, write. One call, one core, seconds."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..core.canonical import digest_file, digest_text
@@ -25,6 +25,7 @@ from .format import (
     write_set,
 )
 from .leanings import leanings
+from .reword import FOLDER, Wording, evaluated_texts, fit_wordings, read_wordings
 from .synth import House, compose, variants
 
 SEED = 20261121
@@ -35,7 +36,7 @@ CAPS: Mapping[str, Mapping[str, int]] = {
     "jaquad_questions": {"train": 60, "calibration": 60, "holdout": 120},
     "jailbreak": {"train": 150, "calibration": 60, "holdout": 100},
 }
-"""Most rows of a source in a split, so that the authored pairs dominate and language does not tell the decision."""
+"""Most requests of a source in a split, their paraphrases not counted, so that the authored pairs dominate and language does not tell the decision."""
 
 Progress = Callable[[str, float], None]
 """Called with the step's name and the share done, 0 to 1."""
@@ -86,12 +87,13 @@ def assemble(
     _tell(progress, "deduplicated", 0.7)
     kept, over = cap(grouped, kept, seed)
     splits = _compose(grouped, kept, house, seed, variant_count)
+    wordings, reworded = _reworded(share / "data", grouped, kept)
+    splits["train"] += _compose_wordings(wordings, grouped, house, seed)
     _tell(progress, "composed", 0.9)
-    drops = [*unfit, *unfit_outside, *near, *over]
-    manifest = _manifest(
-        share, evaluation_file, (seed, variant_count), house, [*read, *outside], drops, splits
-    )
-    return manifest, splits
+    reports = _source_reports([*read, *outside], [*unfit, *unfit_outside, *near, *over])
+    inputs, authored = _inputs(share, evaluation_file), [r for r in read if r.source == AUTHORED]
+    manifest = _manifest((seed, variant_count), house.policy.name, inputs, authored, splits)
+    return manifest.model_copy(update={"sources": (*reports, reworded)}), splits
 
 
 def cap(grouped: Grouped, kept: Iterable[int], seed: int) -> tuple[list[int], list[Drop]]:
@@ -122,23 +124,39 @@ def _compose(
     return splits
 
 
+def _reworded(data: Path, grouped: Grouped, kept: Sequence[int]) -> tuple[list[Wording], SourceReport]:
+    """The written paraphrases of real training requests that may be trained on."""
+    places = [(grouped.requests[i], grouped.splits[i] == "train") for i in kept]
+    trained = {r.id: r for r, training in places if training and not r.topic}
+    unseen = [r.text for r, training in places if not training]
+    wordings = list(read_wordings(data, trained))
+    return fit_wordings(wordings, [r.text for r in trained.values()], [*unseen, *evaluated_texts(data)])
+
+
+def _compose_wordings(
+    wordings: Sequence[Wording], grouped: Grouped, house: House, seed: int
+) -> Iterator[Example]:
+    """Rows of paraphrases, as variants of their requests and in their groups."""
+    groups = {r.id: group for r, group in zip(grouped.requests, grouped.groups, strict=True)}
+    for w in wordings:
+        yield compose(w.request, groups[w.request.id], house, seed, w.place)
+
+
 def _manifest(
-    share: Path,
-    evaluation_file: Path | None,
     knobs: tuple[int, int],
-    house: House,
-    read: Sequence[Request],
-    drops: Sequence[Drop],
+    policy: str,
+    inputs: Mapping[str, str],
+    authored: Sequence[Request],
     splits: Mapping[str, Sequence[Example]],
 ) -> Manifest:
-    authored = [r for r in read if r.source == AUTHORED]
+    """The manifest, but for what became of each source."""
     return Manifest(
         seed=knobs[0],
         variants=knobs[1],
-        policy=house.policy.name,
+        policy=policy,
         files=describe_files(splits),
-        inputs=_inputs(share, evaluation_file),
-        sources=tuple(_source_reports(read, drops)),
+        inputs=inputs,
+        sources=(),
         counts=tuple(c for name in FILES for c in count_cells(name, splits[name])),
         lengths=_lengths(authored),
         leanings=leanings(authored),
@@ -148,7 +166,9 @@ def _manifest(
 
 def _inputs(share: Path, evaluation_file: Path | None) -> dict[str, str]:
     data = share / "data"
-    paths = [p for folder in ("gate/authored", "benign", "safety") for p in (data / folder).glob("*.json*")]
+    paths = [
+        p for folder in ("gate/authored", "benign", "safety", FOLDER) for p in (data / folder).glob("*.json*")
+    ]
     digests = {p.relative_to(data).as_posix(): digest_file(p) for p in sorted(paths)}
     return digests | ({evaluation_file.name: digest_file(evaluation_file)} if evaluation_file else {})
 

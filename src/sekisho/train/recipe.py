@@ -180,6 +180,7 @@ class Finetune(Frozen):
         optimizer: adamw, or paged_adamw_8bit, which needs a CUDA GPU.
         shard_base: whether each of several processes holds a share of the frozen base alone (FSDP2); not of int8 or nf4. Alone, a process holds all.
         checkpointing: whether activations are computed again on the way back instead of being kept.
+        mixed_batches: whether batches, each of rows near in length, are seen in any order. Otherwise fifty at a time are sorted, longest first.
         gradient_noise: standard deviation added to every gradient after clipping, from a generator of the seed and the step; divided by
             (1 + step)^`noise_decay` (Neelakantan et al. 2015 take 0.55 for the variance, so half of it here).
         swa_start: progress from which the mean of the weights is taken (Izmailov et al. 2018); 1 is never.
@@ -209,6 +210,7 @@ class Finetune(Frozen):
     optimizer: Literal["adamw", "paged_adamw_8bit"] = Field("adamw", json_schema_extra=NEWER)
     checkpointing: bool = Field(False, json_schema_extra=NEWER)
     shard_base: bool = Field(False, json_schema_extra=NEWER)
+    mixed_batches: bool = Field(False, json_schema_extra=NEWER)
     gradient_noise: float = Field(0.0, ge=0, json_schema_extra=NEWER)
     noise_decay: float = Field(0.0, ge=0, json_schema_extra=NEWER)
     swa_start: float = Field(1.0, ge=0, le=1, json_schema_extra=NEWER)

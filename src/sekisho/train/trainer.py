@@ -41,15 +41,17 @@ class OrderedTrainer(WholeTrainer):
 
     Args:
         group: rows of an optimiser step, over all processes and parts.
+        mixed: whether batches are seen in any order, not longest first.
     """
 
-    def __init__(self, group: int, **kwargs: Any) -> None:
-        self._group = group
+    def __init__(self, group: int, mixed: bool = False, **kwargs: Any) -> None:
+        self._group, self._mixed = group, mixed
         super().__init__(**kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroups:
         rows: Any = train_dataset or self.train_dataset
-        order = LengthGroups([len(r["input_ids"]) for r in rows.rows], self._group, self.args.seed)
+        lengths = [len(r["input_ids"]) for r in rows.rows]
+        order = LengthGroups(lengths, self._group, self.args.seed, self._mixed)
         self.add_callback(_Epochs(order))
         return order
 
@@ -77,7 +79,7 @@ class GateTrainer(OrderedTrainer):
         self._recipe, self._keeps = recipe, keeps
         self._parts: dict[str, Tensor] = {}
         self._counted, self._speed = 0, Speed()
-        super().__init__(group=recipe.batch, **kwargs)
+        super().__init__(group=recipe.batch, mixed=recipe.mixed_batches, **kwargs)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
