@@ -97,7 +97,7 @@ def test_wrappers_are_for_training_only_and_equal_over_decisions(assembled):
     assert not [
         e for name in ("calibration", "holdout", "evaluation") for e in splits[name] if e.meta["variant"]
     ]
-    varied = [e for e in splits["train"] if e.meta["variant"]]
+    varied = [e for e in splits["train"] if e.meta["variant"] and e.meta["source"] == "authored"]
     for start in ("お疲れさまです。", "Hello. ", "急ぎです。"):
         counts = Counter(e.label for e in varied if e.meta["text"].startswith(start))
         assert len(counts) == 3
