@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.core.errors import DataError, InputError, RecipeError, ShelfError
+from sekisho.core.errors import DataError, InputError, RecipeError, ShelfError, TrainingError
 from sekisho.loop.recover import recover_run
 from sekisho.loop.tuner import Tuner, read_rows
 from sekisho.train.checkpoints import mark_whole
@@ -87,6 +87,70 @@ def test_a_mistral_whose_marks_are_text_is_refused_before_any_training(rows: Pat
         tuner.train(rows)
     assert "is text, which anybody can write" in caught.value.do
     assert isinstance(tuner.generate("Hello.", 3), str)  # the base answers, in its own template's words
+
+
+def stopped(base: Path, rows: Path, out: Path) -> Tuner:
+    """A run that died when it had written its last checkpoint."""
+    tuner = again(base, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tuner, "_keep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            tuner.train(rows)
+    assert list((out / "checkpoints").glob("checkpoint-*"))
+    return tuner
+
+
+def again(base: Path, out: Path, **changes: object) -> Tuner:
+    tuner = Tuner(base, RECIPE | {"load_in_8bit": False}, out, exports=())
+    usual = {"threads": 1, "bf16": False, "checkpoint_seconds": 1e-9}
+    tuner.recipe = tuner.recipe.model_copy(update=usual | changes)
+    return tuner
+
+
+def test_a_run_does_not_go_on_from_checkpoints_of_another_one(base: Path, rows: Path, tmp_path: Path) -> None:
+    """Its recipe.toml stays, and it goes on when it is asked for itself, with knobs that change nothing that is learnt."""
+    out = tmp_path / "run"
+    stopped(base, rows, out)
+    before = (out / "recipe.toml").read_bytes(), (out / "run.json").read_bytes()
+    other, fewer = tmp_path / "other", tmp_path / "fewer.jsonl"
+    shutil.copytree(base, other)
+    (other / "config.json").write_text((base / "config.json").read_text() + "\n")
+    fewer.write_text("\n".join(rows.read_text().split("\n")[:9]))
+    for tuner, given, what in (
+        (again(base, out, learning_rate=1e-4), rows, "other recipe"),
+        (again(other, out), rows, "other base"),
+        (again(base, out), fewer, "other rows"),
+        (again(other, out, seed=1), fewer, "other recipe, base, rows"),
+    ):
+        with pytest.raises(TrainingError, match=f"checkpoints of another run: {what}\\.") as caught:
+            tuner.train(given)
+        assert "another --out" in caught.value.do
+        assert "checkpoints to begin anew" in caught.value.do
+    assert before == ((out / "recipe.toml").read_bytes(), (out / "run.json").read_bytes())
+    told = again(base, out, threads=2, keep=1, checkpoint_seconds=60, name="renamed", checkpointing=True)
+    assert (told.train(rows) / "adapter.json").is_file()
+
+
+def test_checkpoints_from_before_runs_knew_what_they_are_of(base: Path, rows: Path, tmp_path: Path) -> None:
+    """Names and shapes are compared then; nothing is claimed of them before they have been loaded."""
+    out = tmp_path / "run"
+    tuner = stopped(base, rows, out)
+    (out / "run.json").unlink()
+    lora = tuner.recipe.lora.model_copy(update={"r": 8})
+    with pytest.raises(TrainingError, match="is of another recipe"):
+        again(base, out, lora=lora).train(rows)
+    assert not (out / "run.json").exists()
+    assert (again(base, out).train(rows) / "adapter.json").is_file()
+
+
+def test_without_checkpoints_another_run_may_begin_in_a_folder(
+    base: Path, rows: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    stopped(base, rows, out)
+    shutil.rmtree(out / "checkpoints")
+    again(base, out, steps=1).train(rows)
+    assert "steps = 1" in (out / "recipe.toml").read_text()
 
 
 def test_mistakes_are_named(rows: Path, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
 
 from sekisho.core.canonical import folder_digest, model_digest
 from sekisho.core.errors import InputError, ShelfError, TrainingError
+from sekisho.train import fit as room
 from sekisho.train import trainer as trainer_room
 from sekisho.train.batches import DecisionRows, score_examples
 from sekisho.train.checkpoints import newest_checkpoint
@@ -82,8 +84,29 @@ def test_nothing_to_train_on_and_a_missing_base_are_clear(base: Path, tmp_path: 
 
 
 def test_a_loss_that_is_no_number_ends_the_run(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="not a number"):
+    with pytest.raises(TrainingError, match="not a number") as caught:
         fit(tiny_finetune(learning_rate=1e30, clip=1e30), base, requests(60), tmp_path, lambda _: None)
+    assert "no checkpoint was written before" in caught.value.do
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(1e-9, "checkpoint-2 is from before"), (60, "no checkpoint")])
+def test_spoilt_weights_come_into_no_checkpoint_and_are_no_result(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, left: str
+) -> None:
+    """The update of the third step, the last, spoils them: no loss comes after it."""
+
+    class Spoil(TrainerCallback):
+        def on_optimizer_step(self, args, state, control, model=None, **_) -> None:
+            if state.global_step == 2:
+                gate_parameters(model)[0].data[0] = float("nan")
+
+    steering = room._steering
+    monkeypatch.setattr(room, "_steering", lambda *given: [Spoil(), *steering(*given)])
+    recipe = tiny_finetune(steps=3, checkpoint_seconds=seconds)
+    with pytest.raises(TrainingError, match="A trained weight is not a number") as caught:
+        fit(recipe, base, requests(40), tmp_path, lambda _: None)
+    assert left in caught.value.do
+    assert len(list((tmp_path / "checkpoints").glob("checkpoint-*"))) == (2 if seconds < 1 else 0)
 
 
 KILLS = int(os.environ.get("SOAK_TRAIN_KILLS", "0"))

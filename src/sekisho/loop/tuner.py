@@ -31,6 +31,7 @@ from ..train import fit as room
 from ..train.board import plot, read_points
 from ..train.chat import closing_ids, user_ids
 from ..train.documents import as_toml, from_documents, read_any
+from ..train.identity import Identity, identity, keep_identity, require_same
 from ..train.recipe import Finetune, recipe_digest
 from ..train.together import wait_for_all
 from ..train.tokenizer import decision_ids
@@ -97,7 +98,7 @@ class Tuner:
         return self.out / "adapter"
 
     def train(self, rows: str | Path | Sequence[Example]) -> Path:
-        """Train, or go on with a training that was stopped; return the adapter's folder.
+        """Train, or go on with a training that was stopped; return the adapter's folder. Checkpoints of another recipe, base or rows are refused.
 
         Args:
             rows: examples, or a file of JSON lines: examples whole, or `text` and `label` (ALLOW, ESCALATE, DENY).
@@ -106,13 +107,16 @@ class Tuner:
             BudgetError, DataError, RecipeError, ShelfError, TrainingError: naming what is wrong.
         """
         examples = read_rows(Path(rows)) if isinstance(rows, str | Path) else list(rows)
-        first = _is_first()
+        first, made = _is_first(), identity(self.recipe, self.base, examples)
+        # Every process asks for itself: they can wait for each other only later, when training has brought them together.
+        require_same(self.out, made)
         if first:
+            keep_identity(self.out, made)
             write_whole(self.out / "recipe.toml", as_toml(self.recipe).encode())
         free = free_memory() if self._free is None else self._free
         model, tokenizer = room.fit(self.recipe, self.base, examples, self.out, self._told, free)
         if first:
-            self._keep(model)
+            self._keep(model, made)
         # A base in shards answers only when all processes ask together; what comes later loads it whole.
         self._loaded = None if sharded_names(model) else (model, tokenizer)
         wait_for_all()
@@ -198,11 +202,10 @@ class Tuner:
         if self._report is not None:
             self._report(numbers)
 
-    def _keep(self, model: Any) -> None:
+    def _keep(self, model: Any, made: Identity) -> None:
         shutil.rmtree(self.adapter, ignore_errors=True)
-        save_adapter(
-            model, self.adapter, model_digest(self.base), recipe_digest(self.recipe), self.recipe.base_type
-        )
+        # The base as it was before training: the checkpoints were checked against that one.
+        save_adapter(model, self.adapter, made["base"], recipe_digest(self.recipe), self.recipe.base_type)
         plot(read_points(self.out / "curve.json"), self.out / "curves.svg")
         shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
 

@@ -74,7 +74,10 @@ class Board(TrainerCallback):
         if self._writer is None or self._model is None:
             return
         for name, parameter in trained_weights(self._model).items():
-            self._writer.add_histogram(name, parameter.detach().float().cpu(), step)
+            values = parameter.detach().float().cpu()
+            values = values[values.isfinite()]  # TensorBoard makes no histogram of anything else
+            if values.numel():
+                self._writer.add_histogram(name, values, step)
 
 
 class Speed:

@@ -18,6 +18,7 @@ from ..core.canonical import digest_file
 from ..core.disk import sync
 from ..core.errors import TrainingError
 from ..shelf import write_json
+from .steering import trained_weights
 from .together import any_of, wait_for_all
 
 _log = logging.getLogger("sekisho.train")
@@ -42,7 +43,8 @@ class WholeTrainer(Trainer):
     """A trainer whose checkpoints appear under their name when they are on the disk, never before."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Write beside, sync, mark, rename; then drop the oldest. A disk that refuses ends the run, and the last good checkpoint stays."""
+        """Write beside, sync, mark, rename; then drop the oldest. A disk that refuses ends the run, and the last good checkpoint stays; so do weights that are spoilt."""
+        require_finite(self.model, self.args.output_dir)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         beside = folder.with_name(f".{folder.name}")
         try:
@@ -120,6 +122,22 @@ class Saves(TrainerCallback):
                 f"{name} stopped the training at step {state.global_step} of {state.max_steps}.",
                 "It has saved a checkpoint; start it again and it goes on from there.",
             )
+
+
+def require_finite(model: Any, checkpoints: str | Path | None) -> None:
+    """Refuse weights that are spoilt: the loss shows them only a step later, when a checkpoint might hold them already. Raises TrainingError."""
+    if not all(bool(p.isfinite().all()) for p in trained_weights(model).values()):
+        raise not_a_number("A trained weight", checkpoints)
+
+
+def not_a_number(what: str, checkpoints: str | Path | None) -> TrainingError:
+    """The error for a loss or a weight that is no number; it speaks of a checkpoint only where there is one."""
+    newest = newest_checkpoint(Path(checkpoints or "."))
+    left = "no checkpoint was written before" if newest is None else f"{newest} is from before, and intact"
+    return TrainingError(
+        f"{what} is not a number.",
+        f"Lower learning_rate and begin anew, in another run folder; {left}.",
+    )
 
 
 def mark_whole(checkpoint: Path) -> None:

@@ -30,7 +30,7 @@ from ..weights.shards import join, sharded_names
 from .batches import Collator, DecisionRows, score_examples
 from .board import Board
 from .chat import require_own_form
-from .checkpoints import Saves, require_processes, resume_from
+from .checkpoints import Saves, require_finite, require_processes, resume_from
 from .decider import Decider
 from .memory import returned_memory
 from .plan import MemoryPlan, peak, plan, require, shape_of
@@ -177,7 +177,7 @@ def fit(
 
     Raises:
         BudgetError: when the memory plan does not fit, with what would.
-        TrainingError: for a loss that is no number, rows that are all too long, a base that cannot be in shards, a checkpoint of another number of processes, a checkpoint that cannot be written, or a run that SIGTERM or SIGINT
+        TrainingError: for a loss or weight that is no number, rows that are all too long, a base that cannot be in shards, a checkpoint of another number of processes, a checkpoint that cannot be written, or a run that SIGTERM or SIGINT
             stopped; it has saved, and goes on when it is started again.
     """
     _require_shardable(recipe)
@@ -212,6 +212,9 @@ def fit(
     for kept in steering:
         if isinstance(kept, LateMean | RefuseWatch):
             kept.finish(model)
+    require_finite(
+        model, args.output_dir
+    )  # the last step may have spoilt them, with no loss after it to show it
     if args.should_save:
         write_json(
             out / "memory.json", {"planned": planned.model_dump() | {"total": planned.total}, "peak": peak()}

@@ -26,11 +26,10 @@ from transformers import (
 
 from ..core.canonical import new_id
 from ..core.disk import sync
-from ..core.errors import TrainingError
 from ..core.prompt import SPECIAL
 from ..data.nli import Pair
 from .batches import half_precision
-from .checkpoints import Saves, resume_from
+from .checkpoints import Saves, not_a_number, resume_from
 from .cooldown import EndOfCooldown, learning_rate_factor
 from .nli_recipe import NliTrain
 from .nli_rows import PairCollator, PairRows, mirrored
@@ -125,9 +124,7 @@ class NliTrainer(OrderedTrainer):
         )
         loss = (weight * each).mean()
         if not torch.isfinite(loss):
-            raise TrainingError(
-                "The loss is not a number.", "Lower learning_rate; the last checkpoint is intact."
-            )
+            raise not_a_number("The loss", self.args.output_dir)
         return (loss, {"logits": logits}) if return_outputs else loss
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from ..weights.gates import gate_parameters
 from ..weights.shards import head_weight, sharded_names
 from .batches import half_precision
 from .board import Speed
-from .checkpoints import WholeTrainer
+from .checkpoints import WholeTrainer, not_a_number
 from .losses import decision_loss, language_loss, pet_loss, pet_weight, smoothed_places
 from .recipe import Finetune
 from .sampling import LengthGroups
@@ -98,9 +98,7 @@ class GateTrainer(OrderedTrainer):
             parts["language"] = self._language(last, inputs)
             loss = loss + recipe.language_weight * parts["language"]
         if not torch.isfinite(loss):
-            raise TrainingError(
-                "The loss is not a number.", "Lower learning_rate; the last checkpoint is intact."
-            )
+            raise not_a_number("The loss", self.args.output_dir)
         self._count(parts, smooth, inputs["attention_mask"])
         return (loss, {"logits": logits}) if return_outputs else loss
 
@@ -164,14 +162,18 @@ class GateTrainer(OrderedTrainer):
             kept.save(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load what was trained; every trainable tensor must be there."""
+        """Load what was trained; every trainable tensor must be there, in its shape."""
         folder = Path(resume_from_checkpoint)
         saved = load_file(folder / _TRAINED)
-        if saved.keys() != trained_weights(self.model).keys():
+        if _shapes(saved) != _shapes(trained_weights(self.model)):
             raise TrainingError(f"{resume_from_checkpoint} is of another recipe.", "Start a new run folder.")
         set_weights(self.model, saved)
         for kept in self._keeps:
             kept.load(folder)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 def _adam(name: str) -> Any:
