@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
 from sekisho.core.errors import BakeError, InputError
-from sekisho.loop.exporting import KINDS, QUANTISED, copy_tokenizer, export_all, require_kinds
+from sekisho.loop.exporting import KINDS, QUANTISED, copy_tokenizer, export_all
 from sekisho.train.pretrain import fast_tokenizer
 from sekisho.weights.gauge import gauge_trial
 
@@ -78,10 +78,11 @@ def test_a_model_whose_rows_no_block_fits_has_the_files_that_can_hold_it(tmp_pat
         export_all(path, plain, prompts, 1.0, ("q8_0",))
 
 
-@pytest.mark.parametrize("wanted", [("f17",), ()])
-def test_what_is_no_kind_of_file_is_told_before_anything_is_made(wanted):
-    with pytest.raises(InputError, match="no kind of file"):
-        require_kinds(wanted)
+@pytest.mark.parametrize(("wanted", "told"), [(("f16", "f17"), "f17 is no kind"), ((), "No kind")])
+def test_what_is_no_kind_of_file_is_told_before_anything_is_made(tmp_path, wanted, told):
+    with pytest.raises(InputError, match=told):
+        export_all(tmp_path, None, [], 1.0, wanted)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_of_another_model_ends_the_export(folder):

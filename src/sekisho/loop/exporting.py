@@ -64,6 +64,9 @@ def export_all(
         InputError: when no wanted file can hold the model.
         ToolError: when none of the wanted files can be made here.
     """
+    require_kinds(wanted)
+    if not wanted:
+        raise InputError("No kind of file is wanted.", f"Use some of {', '.join(EVERY)}.")
     meta = DecisionMeta(temperature={"choice": temperature})
     write_decision_files(folder / "model", meta)
     kinds, not_made = _possible(wanted)
@@ -97,12 +100,9 @@ def _vision(folder: Path) -> str:
 
 
 def require_kinds(wanted: Sequence[str]) -> None:
-    """Raise InputError when one of these is no kind of file, or there is none."""
-    unknown = sorted(set(wanted) - set(EVERY))
-    if unknown or not wanted:
-        raise InputError(
-            f"{', '.join(unknown) or 'Nothing'} is no kind of file.", f"Use some of {', '.join(EVERY)}."
-        )
+    """Raise InputError when one of these is no kind of file."""
+    if unknown := sorted(set(wanted) - set(EVERY)):
+        raise InputError(f"{', '.join(unknown)} is no kind of file.", f"Use some of {', '.join(EVERY)}.")
 
 
 def require_kind(kind: str) -> None:
