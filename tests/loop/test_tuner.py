@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -151,6 +152,27 @@ def test_without_checkpoints_another_run_may_begin_in_a_folder(
     shutil.rmtree(out / "checkpoints")
     again(base, out, steps=1).train(rows)
     assert "steps = 1" in (out / "recipe.toml").read_text()
+
+
+def test_a_bake_that_failed_is_repeated_without_training_again(
+    base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another recipe, or an adapter that is not as it was, is trained."""
+    out, trained, baked = tmp_path / "run", [], []
+    train = Tuner._train
+    monkeypatch.setattr(Tuner, "_train", lambda *a: (trained.append(1), train(*a))[1])
+    monkeypatch.setattr(Tuner, "bake", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        again(base, out).finish(rows, bake=True)
+    monkeypatch.setattr(Tuner, "bake", lambda *_: baked.append(1))
+    made = again(base, out).finish(rows, bake=True)
+    assert (made.trained, len(trained), len(baked)) == (False, 1, 1)
+    (out / "adapter" / "adapter_model.safetensors").write_bytes(b"cut")
+    assert again(base, out).finish(rows) == made.model_copy(
+        update={"trained": True, "baked": "", "peak": ANY}
+    )
+    assert again(base, out, steps=1).finish(rows).digest != made.digest
+    assert len(trained) == 3
 
 
 def test_mistakes_are_named(rows: Path, tmp_path: Path) -> None:

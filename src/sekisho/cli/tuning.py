@@ -40,7 +40,7 @@ def tune(
         bool, typer.Option("--gauge", help="Turn values and output projection before export.")
     ] = False,
 ) -> None:
-    """Train an adapter on any base. Under `torchrun -m sekisho tune …` several processes train one adapter."""
+    """Train an adapter on any base; a run that has ended is not trained again, only baked. Under `torchrun -m sekisho tune …` several processes train one adapter."""
     from ..loop import tuner as loop
 
     exports = call.settings().exports.split(",")

@@ -31,7 +31,7 @@ from ..train import fit as room
 from ..train.board import plot, read_points
 from ..train.chat import closing_ids, user_ids
 from ..train.documents import as_toml, from_documents, read_any
-from ..train.identity import Identity, identity, keep_identity, require_same
+from ..train.identity import Identity, identity, is_finished, keep_identity, keep_result, require_same
 from ..train.recipe import Finetune, recipe_digest
 from ..train.together import wait_for_all
 from ..train.tokenizer import decision_ids
@@ -54,6 +54,7 @@ class Tuned(Frozen):
         digest: of the adapter.
         planned, peak: bytes of memory that were expected and that were used at most; None where the system does not say.
         baked: folder of the plain model and its files; empty without a bake.
+        trained: False where the same run had ended before, and its adapter was taken as it is.
     """
 
     adapter: str
@@ -61,6 +62,7 @@ class Tuned(Frozen):
     planned: int
     peak: int | None
     baked: str = ""
+    trained: bool = True
 
 
 class Tuner:
@@ -107,7 +109,10 @@ class Tuner:
             BudgetError, DataError, RecipeError, ShelfError, TrainingError: naming what is wrong.
         """
         examples = read_rows(Path(rows)) if isinstance(rows, str | Path) else list(rows)
-        first, made = _is_first(), identity(self.recipe, self.base, examples)
+        return self._train(examples, identity(self.recipe, self.base, examples))
+
+    def _train(self, examples: Sequence[Example], made: Identity) -> Path:
+        first = _is_first()
         # Every process asks for itself: they can wait for each other only later, when training has brought them together.
         require_same(self.out, made)
         if first:
@@ -181,11 +186,16 @@ class Tuner:
         return certificate
 
     def finish(self, rows: str | Path, bake: bool = False, gauge: bool = False) -> Tuned:
-        """Train and, if asked, bake; say what came of it. Of several processes the first one bakes."""
-        self.train(rows)
-        first = _is_first()
+        """Train and, if asked, bake; say what came of it. A run that has ended is not trained again, so that a bake can be repeated alone. Of several processes the first one bakes."""
+        examples, first = read_rows(Path(rows)), _is_first()
+        made = identity(self.recipe, self.base, examples)
+        ended = is_finished(self.out, made, self.adapter) and (self.out / "memory.json").is_file()
+        if not ended:
+            self._train(examples, made)
+        elif first:  # it may have been killed between the adapter and this
+            shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         if bake and first:
-            self.bake(rows, gauge)
+            self.bake(examples, gauge)
         memory = json.loads((self.out / "memory.json").read_bytes()) if first else {"planned": {"total": 0}}
         return Tuned(
             adapter=str(self.adapter),
@@ -193,6 +203,7 @@ class Tuner:
             planned=memory["planned"]["total"],
             peak=memory.get("peak"),
             baked=str(self.out / "baked") if bake else "",
+            trained=not ended,
         )
 
     def _told(self, numbers: dict[str, float]) -> None:
@@ -205,8 +216,10 @@ class Tuner:
     def _keep(self, model: Any, made: Identity) -> None:
         shutil.rmtree(self.adapter, ignore_errors=True)
         # The base as it was before training: the checkpoints were checked against that one.
-        save_adapter(model, self.adapter, made["base"], recipe_digest(self.recipe), self.recipe.base_type)
+        recipe = recipe_digest(self.recipe)
+        digest = save_adapter(model, self.adapter, made["base"], recipe, self.recipe.base_type)
         plot(read_points(self.out / "curve.json"), self.out / "curves.svg")
+        keep_result(self.out, made, digest)
         shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
 
     def _model(self) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import model_digest
+from ..core.canonical import folder_digest, model_digest
 from ..core.errors import TrainingError
 from ..core.question import Example
 from ..shelf import write_json
@@ -65,6 +65,18 @@ def keep_identity(out: Path, made: Identity) -> None:
     """Write down what the run is of; not beside checkpoints of which nobody knows that."""
     if read_identity(out) != made and not _has_checkpoints(out):
         write_json(out / _FILE, made)
+
+
+def keep_result(out: Path, made: Identity, adapter: str) -> None:
+    """Write down which adapter the run ended with, by its digest, when that is on the disk."""
+    write_json(out / _FILE, {**made, "adapter": adapter})
+
+
+def is_finished(out: Path, made: Identity, adapter: Path) -> bool:
+    """Whether this very run has ended, and its adapter is there as it was."""
+    kept = read_identity(out)
+    same = all(kept.get(part) == made[part] for part in _PARTS)
+    return same and adapter.is_dir() and kept.get("adapter") == folder_digest(adapter)
 
 
 def read_identity(out: Path) -> Identity:
