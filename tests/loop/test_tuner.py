@@ -204,9 +204,11 @@ def test_recover_names_where_a_run_goes_on_and_sweeps_the_rest(tmp_path: Path) -
     assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["checkpoint-10"]
 
 
-@pytest.mark.parametrize(("prompt", "tokens"), [("x", 0), ("\ud800", 4)])
-def test_a_question_without_an_answer_is_told(base, tmp_path, prompt, tokens):
-    with pytest.raises(InputError, match="no question"):
+@pytest.mark.parametrize(
+    ("prompt", "tokens", "told"), [("x", 0, "max_tokens is 0"), ("\ud800", 4, "surrogates")]
+)
+def test_what_cannot_be_asked_is_told(base, tmp_path, prompt, tokens, told):
+    with pytest.raises(InputError, match=told):
         Tuner(base, Finetune(name="x", kind="finetune"), tmp_path).generate(prompt, tokens)
 
 

@@ -134,10 +134,10 @@ class Tuner:
             InputError: for a text that is no valid Unicode, or less than one token.
             ShelfError: when the base's chat template does not write a question.
         """
-        if max_tokens < 1 or any("\ud800" <= c <= "\udfff" for c in prompt):
-            raise InputError(
-                "That is no question with an answer.", "Give valid Unicode, and at least one token."
-            )
+        if max_tokens < 1:
+            raise InputError(f"max_tokens is {max_tokens}.", "Ask for at least one token.")
+        if any("\ud800" <= c <= "\udfff" for c in prompt):
+            raise InputError("The text has lone surrogates.", "Send valid Unicode.")
         model, tokenizer = self._model()
         ids = torch.tensor([user_ids(self.base, tokenizer, prompt)])
         close = closing_ids(model, tokenizer)
