@@ -295,9 +295,9 @@ def change_schema(path: Path, base: Base, chance: random.Random) -> Expected:
                 ("DROP TRIGGER entries_no_delete", "trigger entries_no_delete is missing"),
                 ("DROP TRIGGER entries_only_at_head", "trigger entries_only_at_head is missing"),
                 ("DROP TRIGGER contents_no_update", "trigger contents_no_update is missing"),
-                ("DROP INDEX entries_decision", "index entries_decision is missing"),
+                ("DROP INDEX entries_judgement", "index entries_judgement is missing"),
                 (
-                    "CREATE VIEW v{n} AS SELECT * FROM entries WHERE decision <> 'ALLOW'",
+                    "CREATE VIEW v{n} AS SELECT * FROM entries WHERE kind <> 'judgement'",
                     "view v{n} was added",
                 ),
                 ("CREATE TABLE t{n} (x)", "table t{n} was added"),

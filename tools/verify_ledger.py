@@ -68,7 +68,11 @@ _V6 = {n: digest for n, digest in _V5.items() if n != "index entries_task_decisi
 _V7 = {n: digest for n, digest in _V6.items() if n != "index entries_task"} | {
     "index entries_decision": "f5f92a350abb7fb0f627aa841ff48886a7273d1fc17450d1045da183de5c2ee9",
 }
-VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3, 5: _V5, 6: _V6, 7: _V7}
+_V8 = {n: digest for n, digest in _V7.items() if n != "index entries_decision"} | {
+    "index entries_judgement": "a94f2c870645d3717fd3bf367ce6ad6f8e816820c7f98db5b8f4c69a20d1b1fb",
+    "table entries": "f7226ecdda558cfe2a4071841312d573a1db9d796af0f58171345920fceee5d2",
+}
+VERSIONS: Mapping[int, Mapping[str, str]] = {1: _V1, 2: _V2, 3: _V3, 4: _V3, 5: _V5, 6: _V6, 7: _V7, 8: _V8}
 """SHA-256 of the SQL of every table, index and trigger, by version of the file (`user_version`)."""
 
 

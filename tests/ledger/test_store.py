@@ -85,10 +85,9 @@ def test_filters_and_pages(ledger):
     "filters",
     [
         {"kind": "proof"},
-        {"task": "a", "decision": "b"},
         {"kind": "proof", "task": "a"},
         {"judgement": "a"},
-        {"decision": "a"},
+        {"judgement": "a", "decision": "b"},
     ],
 )
 @pytest.mark.parametrize("newest_first", [True, False])
@@ -98,7 +97,7 @@ def test_filters_are_answered_from_an_index_without_sorting(ledger, filters, new
     assert "TEMP B-TREE" not in plan
 
 
-@pytest.mark.parametrize("filters", [{"task": "a"}, {"decision": "ALLOW"}, {"kind": "judgement"}])
+@pytest.mark.parametrize("filters", [{"task": "a"}, {"decision": "DENY"}, {"kind": "judgement"}])
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_what_is_common_is_met_in_order_and_not_sorted(ledger, filters, newest_first):
     assert "TEMP B-TREE" not in plan_of(ledger, **filters, newest_first=newest_first)
@@ -115,7 +114,7 @@ def plan_of(ledger, **given):
 
 def test_what_speaks_of_a_judgement_is_found_by_that(ledger):
     for kind in ("correction", "stretch", "judgement"):
-        assert "entries_judgement (judgement=?" in plan_of(ledger, kind=kind, judgement="j")
+        assert "entries_judgement (<expr>=?" in plan_of(ledger, kind=kind, judgement="j")
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,13 @@ def calibrations_in(db: sqlite3.Connection, task: str, model: str, adapter: str 
     return [c for c in found if (c.model, c.adapter) == (model, adapter)]
 
 
-_REVIEWS = """SELECT word.id, answer.id FROM entries AS word JOIN entries AS answer ON answer.id = word.judgement
-    WHERE word.kind = 'correction' AND word.kind <> 'judgement' AND word.task = ?1 AND word.seq > ?3 AND answer.seq > ?3
+_JUDGED = rows.field("judgement", "word")
+_REVIEWS = f"""SELECT word.id, answer.id FROM entries AS word JOIN entries AS answer ON answer.id = {_JUDGED}
+    WHERE word.kind = 'correction' AND word.kind <> 'judgement' AND {rows.field("task", "word")} = ?1 AND word.seq > ?3 AND answer.seq > ?3
     AND json_extract(answer.body, '$.stamp.adapter_digest') = ?2
-    AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.judgement = word.judgement AND later.kind = 'correction' AND later.seq > word.seq)
-    ORDER BY word.seq DESC"""
+    AND NOT EXISTS (SELECT 1 FROM entries AS later WHERE later.kind <> 'judgement' AND {rows.field("judgement", "later")} = {_JUDGED}
+        AND +later.kind = 'correction' AND later.seq > word.seq)
+    ORDER BY word.seq DESC"""  # noqa: S608
 
 
 def latest_reviews(
@@ -101,6 +103,6 @@ def _feedbacks(ledger: Ledger) -> Iterator[Feedback]:
 
 
 def _in(db: sqlite3.Connection, kind: str, task: str) -> Iterator[object]:
-    where = f"WHERE {rows.of_kind(kind)} AND task = ? ORDER BY seq"
+    where = f"WHERE {rows.of_kind(kind)} AND {rows.field('task')} = ? ORDER BY seq"
     for row in db.execute(rows.SELECT + where, (kind, task)):
         yield rows.entry(row).record

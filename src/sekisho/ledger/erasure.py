@@ -30,7 +30,8 @@ LOG_SECONDS = 30.0
 """How long emptying the log waits for readers."""
 _CHUNK = 1000
 """Digests in one erasure's entry."""
-_CLAIMS = """SELECT seq, kind, id, task, coalesce(judgement, json_extract(body, '$.links.gate')), json_extract(body, '$.content'), body
+_CLAIMS = """SELECT seq, kind, id, json_extract(body, '$.task'), coalesce(json_extract(body, '$.judgement'), json_extract(body, '$.links.gate')),
+        json_extract(body, '$.content'), body
     FROM entries WHERE kind IN ('judgement', 'stretch', 'correction', 'hold') AND seq > ? ORDER BY seq"""
 _CLASSES = {"correction": "corrected", "stretch": "chat"}
 """Class of the content that a kind of record names; a judgement's is its task."""

@@ -14,6 +14,7 @@ from .chain import START, Draft, Entry, Head, Sealed, link
 
 SELECT = "SELECT seq, kind, id, at, body, prev, digest FROM entries "
 _COUNT = "SELECT count(*) FROM entries"
+_SPEAKS_OF = f"{schema.NO_JUDGEMENT} AND {schema.SPOKEN_OF} = ?"
 _INSERT = "INSERT INTO entries (seq, kind, id, at, body, prev, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
 # The same sealed content twice is the same row: its salt makes another content with that digest impossible.
 _KEEP = "INSERT INTO contents (digest, salt, body, at) VALUES (?, ?, ?, ?) ON CONFLICT (digest) DO NOTHING"
@@ -71,7 +72,7 @@ def of_kind(kind: str) -> str:
 def page(
     db: sqlite3.Connection, given: Mapping[str, str], after: int, limit: int, newest_first: bool
 ) -> list[Entry]:
-    """Return one page of the entries whose columns have these values; see `Ledger.entries`."""
+    """Return one page of the entries whose columns, or fields of their bodies, have these values; see `Ledger.entries`."""
     wheres = _filters(given)
     if after or not newest_first:
         wheres["seq < ?" if newest_first else "seq > ?"] = after
@@ -81,16 +82,21 @@ def page(
 
 
 def _filters(given: Mapping[str, str]) -> dict[str, str | int]:
-    """The conditions that columns have these values, each with the value for its place, so said that the indexes serve where they can."""
+    """The conditions that columns and fields have these values, each with the value for its place, so said that the indexes serve where they can."""
     found: dict[str, str | int] = {}
-    for column, value in given.items():
-        if column == "kind" and "judgement" not in given:  # fewer speak of a judgement than are of a kind
+    for name, value in given.items():
+        if name == "judgement":
+            found[_SPEAKS_OF] = value
+        elif name == "kind" and "judgement" not in given:  # fewer speak of a judgement than are of a kind
             found[of_kind(value)] = value
-        elif column == "decision" and value != "ALLOW":
-            found[f"{schema.NOT_ALLOWED} AND decision = ?"] = value
         else:
-            found[f"{column} = ?"] = value
+            found[f"+{name} = ?" if name == "kind" else f"{field(name)} = ?"] = value
     return found
+
+
+def field(name: str, table: str = "entries") -> str:
+    """A field of a record, in SQL; None where the record has none."""
+    return f"json_extract({table}.body, '$.{name}')"
 
 
 def latest_with(db: sqlite3.Connection, kind: str, field: str, value: str) -> Entry | None:
@@ -117,7 +123,7 @@ def count(db: sqlite3.Connection, kind: str | None) -> int:
 
 def about(db: sqlite3.Connection, kind: str, judgement: str) -> list[Entry]:
     """Return the entries of a kind that speak of a judgement, oldest first, also of this very transaction."""
-    where = "WHERE judgement = ? AND kind = ? ORDER BY seq"
+    where = f"WHERE {_SPEAKS_OF} AND +kind = ? ORDER BY seq"
     return [entry(row) for row in db.execute(SELECT + where, (judgement, kind))]
 
 

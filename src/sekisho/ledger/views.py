@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import cast
 
-from sekisho.core.oversight import Certificate, Escalation, Key
+from sekisho.core.oversight import Certificate, Key
 from sekisho.core.records import Contract, Correction, Policy, Promotion, Proof, Record
 
-from . import rows
 from .chain import Entry
-from .schema import NOT_ALLOWED
 from .store import MAX_PAGE, Ledger
 
 _PAGE = 1000
@@ -50,18 +48,6 @@ def corrections_for(ledger: Ledger, task: str, superseded: bool = False) -> list
         return found
     last = {c.judgement: c.id for c in found}
     return [c for c in found if last[c.judgement] == c.id]
-
-
-_UNFINISHED = f"""WHERE kind = 'judgement' AND +task = 'gate' AND decision = 'ESCALATE' AND {NOT_ALLOWED} AND seq > ? AND NOT EXISTS (
-    SELECT 1 FROM entries AS step WHERE step.judgement = entries.id AND step.kind = 'escalation'
-    AND json_extract(step.body, '$.step') IN ('decide', 'expire')) ORDER BY seq LIMIT ?"""  # noqa: S608
-
-
-def unfinished(ledger: Ledger, after: int = 0, limit: int = 100) -> list[tuple[Entry, list[Escalation]]]:
-    """Return a page of escalated judgements on which nobody has decided, oldest first, each with its steps so far."""
-    with ledger.snapshot() as db:
-        found = [rows.entry(row) for row in db.execute(rows.SELECT + _UNFINISHED, (after, limit))]
-        return [(e, [cast(Escalation, s.record) for s in rows.about(db, "escalation", e.id)]) for e in found]
 
 
 def certificate(ledger: Ledger, adapter: str) -> Certificate | None:

@@ -14,7 +14,7 @@ from ..core.errors import ConflictError, NotFoundError
 from ..core.escalating import Standing, Step, check_step, standing
 from ..core.oversight import Escalation
 from ..core.records import Judgement
-from ..ledger import rows, views
+from ..ledger import rows, waiting
 from ..ledger.chain import Head
 from .parts import Parts
 
@@ -34,7 +34,7 @@ def listed(
         state: only those that are open, taken, or expired without its entry yet.
     """
     found: list[dict[str, Any]] = []
-    while page := views.unfinished(parts.ledger, after, _PAGE):
+    while page := waiting.unfinished(parts.ledger, after, _PAGE):
         for entry, steps in page:
             after = entry.seq
             at = _standing(parts, entry.at, steps)
@@ -92,7 +92,7 @@ def expire(parts: Parts) -> list[str]:
     """Write down which escalations expired; return their judgements."""
     done: list[str] = []
     after = 0
-    while page := views.unfinished(parts.ledger, after, _PAGE):
+    while page := waiting.unfinished(parts.ledger, after, _PAGE):
         after = page[-1][0].seq
         late = [e.id for e, steps in page if _standing(parts, e.at, steps).state == "expired"]
         if late:
