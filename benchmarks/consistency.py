@@ -5,7 +5,8 @@
 The served release of a home (`sekisho up` makes one) over every real row of its hold-out, as it serves: temperature, the stricter of its
 own and the certificate's threshold, guards. Beside it, the linear baseline on the same rows, with its own calibration and threshold.
 **Written** paraphrases are those of `data/paraphrases`, two a request, 82 requests. **Worded** ones are made from every real row of at most
-200 characters by five changes of courtesy and punctuation. Consistency is the mean over requests of the share of pairs (the request and
+200 characters by five changes of courtesy and punctuation. **wordings** are the project's own requests that nothing was trained on: three
+English wordings of each and two Japanese ones; they are not counted in `all`. Consistency is the mean over requests of the share of pairs (the request and
 its paraphrases) that are decided the same; *answered or not* takes ESCALATE and DENY for one. A rule that escalates everything would be consistent too: so read it beside the other columns.
 """
 
@@ -21,6 +22,9 @@ from typing import Any
 
 from sekisho.core.question import Example
 from sekisho.core.settings import load
+from sekisho.data.gateset import SEED
+from sekisho.data.own import evaluated_own
+from sekisho.data.synth import House, compose
 from sekisho.ledger import views
 from sekisho.loop.certificate import certified
 from sekisho.loop.finetune import read_split, training_examples
@@ -71,6 +75,16 @@ def worded(rows: Sequence[Example]) -> list[Example]:
         if len(str(e.meta["text"])) <= LONGEST
         for i, dress in enumerate(dresses[str(e.meta["lang"])])
     ]
+
+
+def own(share: Path) -> tuple[list[Example], list[Example]]:
+    """The project's own held-out requests: the first wording of each in each language, and the others as its paraphrases, at the same desk."""
+    house, firsts, others = House.read(share), [], []
+    for requests in evaluated_own(share / "data"):
+        made = [compose(r, str(r.family), house, SEED, 1) for r in requests]
+        firsts.append(made[0])
+        others += [reworded(made[0], str(e.meta["text"]), f"o{i}") for i, e in enumerate(made[1:])]
+    return firsts, others
 
 
 def consistency(
@@ -144,15 +158,19 @@ def run(house: Any, quick: bool = False) -> int:
     shown, newest = certified(house, release), views.certificate(house.ledger, release.adapter)
     rows = [e for e in read_split(house, "holdout") if e.meta["source"] != "authored"]
     sets = {"written": written(rows), **({} if quick else {"worded": worded(rows)})}
-    everything = [*rows, *(e for others in sets.values() for e in others)]
+    own_rows, own_others = own(house.settings.share)
+    everything = [*rows, *(e for others in sets.values() for e in others), *own_rows, *own_others]
     tau, temperature = max(release.threshold, shown.threshold), release.temperatures["choice"]
     scored = score_rows(*load_release(house, promotion.release), everything, house.settings.context)
     lines = table("gate", scored, temperature, tau, rows, sets)
+    own_sets = {name: own_others if name == "written" else [] for name in sets}
+    lines += table("gate", scored, temperature, tau, own_rows, own_sets)[-2:]
     if not quick:
         splits = {"calibration": gather_splits(house)["calibration"], "real": everything}
         rival = baseline_scores(house, training_examples(house), splits)
         fitted = rival.calibration.temperature, rival.threshold.tau
         lines += table("baseline", rival.scored["real"], *fitted, rows, sets)
+        lines += table("baseline", rival.scored["real"], *fitted, own_rows, own_sets)[-2:]
     heads = [
         "model",
         "source",

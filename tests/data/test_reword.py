@@ -6,6 +6,7 @@ import pytest
 from sekisho.core.errors import DataError
 from sekisho.data import gateset, reword
 from sekisho.data.dedup import THRESHOLD, jaccard, shingles
+from sekisho.data.own import SOURCE
 from sekisho.data.reword import evaluated_texts, fit_wordings, read_wordings
 
 
@@ -25,6 +26,11 @@ def data(tmp_path):
 
 def of(request, *texts):
     return {"of": request, "texts": list(texts)}
+
+
+def reworded(rows):
+    """The rows that are paraphrases of real requests."""
+    return [e for e in rows if e.meta["variant"] and not e.meta["pair"] and e.meta["source"] != SOURCE]
 
 
 def test_wordings_follow_their_request_and_others_are_passed_over(data, request_of):
@@ -80,7 +86,7 @@ def test_the_bundled_paraphrases_are_of_real_training_requests(assembled, share)
     assert {line["of"] for line in lines} <= real.keys()
     assert len({line["of"] for line in lines}) == len(lines) > 1000
     assert all(len(line["texts"]) == 2 for line in lines)
-    rows = [e for e in splits["train"] if e.meta["variant"] and not e.meta["pair"]]
+    rows = reworded(splits["train"])
     assert Counter(e.meta["request"] for e in rows) <= Counter({line["of"]: 2 for line in lines})
     for e in rows:
         own = real[e.meta["request"]]
@@ -94,7 +100,7 @@ def test_the_bundled_paraphrases_are_of_real_training_requests(assembled, share)
 def test_no_paraphrase_is_near_an_evaluated_wording_or_an_unseen_row(assembled, share):
     manifest, splits = assembled
     report = next(s for s in manifest.sources if s.source == reword.FOLDER)
-    rows = [e.meta["text"] for e in splits["train"] if e.meta["variant"] and not e.meta["pair"]]
+    rows = [e.meta["text"] for e in reworded(splits["train"])]
     assert (report.kept, report.read) == (len(rows), report.kept + sum(report.drops.values()))
     real = [e.meta["text"] for n in ("calibration", "holdout") for e in splits[n] if not e.meta["pair"]]
     unseen = [shingles(t) for t in (*real, *evaluated_texts(share / "data"))]
@@ -102,7 +108,8 @@ def test_no_paraphrase_is_near_an_evaluated_wording_or_an_unseen_row(assembled, 
 
 
 def test_paraphrases_move_no_other_row(share, assembled, monkeypatch):
-    monkeypatch.setattr(gateset, "read_wordings", lambda *_: iter(()))
+    for reader in ("read_wordings", "read_own"):
+        monkeypatch.setattr(gateset, reader, lambda *_: iter(()))
     _, without = gateset.assemble(share)
     _, splits = assembled
     assert all(without[name] == splits[name] for name in ("calibration", "holdout", "evaluation"))

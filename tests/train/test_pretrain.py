@@ -76,3 +76,35 @@ def test_bpe_dropout_cuts_the_same_row_differently_and_keeps_its_text(tokenizer)
     assert len({tokenizer.decode(list(ids), skip_special_tokens=False) for ids in seen}) == 1
     plain = DecisionRows(requests(1), tokenizer, 192)
     assert plain[0] == plain[0]
+
+
+def test_a_base_may_go_on_from_another_without_the_first_stage(documents: list[Document], tmp_path: Path) -> None:
+    first = pretrain(tiny_pretrain(epochs=1), documents, tmp_path / "one")
+    before = folder_digest(first)
+    recipe = tiny_pretrain(decisions=Decisions(epochs=1, batch=16, bpe_dropout=0.0))
+    more = pretrain(recipe, [], tmp_path / "two", requests(48), start=first)
+    assert not (tmp_path / "two" / "language").exists()
+    assert folder_digest(first) == before
+    assert (more / "tokenizer.json").read_bytes() == (first / "tokenizer.json").read_bytes()
+    begun, model = load_base(first)[0], load_base(more)[0]
+    apart = [(a - b).abs().max().item() for a, b in zip(begun.parameters(), model.parameters(), strict=True)]
+    assert 0 < max(apart) < 0.1
+
+
+def test_a_pass_sees_the_sources_that_are_named(tokenizer) -> None:
+    rows = requests(3)
+    own, authored, wrapped = (
+        e.model_copy(update={"meta": {**e.meta, **meta}})
+        for e, meta in zip(
+            rows,
+            (
+                {"source": "wordings", "pair": None, "variant": 2},
+                {"source": "authored", "pair": "t:en", "variant": 0},
+                {"source": "authored", "pair": "t:en", "variant": 1},
+            ),
+            strict=True,
+        )
+    )
+    assert [Decisions().repeats(e) for e in (own, authored, wrapped)] == [0, 1, 1]
+    bare = Decisions(sources={"wordings": 3, "authored": 1}, variants=False)
+    assert [bare.repeats(e) for e in (own, authored, wrapped)] == [3, 1, 0]

@@ -25,6 +25,7 @@ _USE: Mapping[str, str] = {
     "japanese_toxic": "utterances by vote: toxic majority DENY, contested ESCALATE, clean ALLOW",
     "jaquad_questions": "reading questions (JaQuAD), ALLOW",
     "rakuda": "open questions on Japan, ALLOW",
+    "wordings": "the project's own everyday and harmful requests, each in three English and two Japanese wordings; trained on alone",
     "paraphrases": "two other wordings of real training requests, written for this project; counted under their requests' sources",
 }
 
@@ -36,7 +37,8 @@ The gate answers one question about a request: ALLOW, ESCALATE or DENY. `authore
 domain, one topic a line: `topic`, `subject`, `ja` and `en` (each with `allow`, `escalate`, `deny`), `escalate_ref` (E1–E6) and
 `deny_ref` (D1–D6), clauses of `policies/default.toml`. Gathering adds real requests from `data/benign` and `data/safety`, cleans,
 drops near-duplicates, splits by topic or cluster, composes every request with an identity contract and a policy state, and adds the
-written paraphrases (`data/paraphrases`) of the real requests that are in the training split.
+written paraphrases (`data/paraphrases`) of the real requests that are in the training split, and the project's own
+requests in several wordings (`data/paraphrases/own.jsonl`).
 """
 
 _WRITTEN = """## How the authored requests were written

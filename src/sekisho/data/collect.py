@@ -31,6 +31,7 @@ LICENCES: Mapping[str, str] = {
     "japanese_toxic": "Apache-2.0",
     "jaquad_questions": "CC BY-SA 3.0",
     "rakuda": "Apache-2.0",
+    "wordings": "Apache-2.0",
 }
 """Licence of every bundled source."""
 

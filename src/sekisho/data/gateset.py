@@ -11,7 +11,7 @@ from ..core.gate_prompt import LANGS
 from ..core.question import Example
 from ..core.records import DECISIONS
 from .clean import clean
-from .collect import AUTHORED, Drop, Request, collect, read_evaluation
+from .collect import AUTHORED, LICENCES, Drop, Request, collect, read_evaluation
 from .corpus import DOMAINS
 from .dedup import Grouped, deduplicate
 from .format import (
@@ -25,6 +25,7 @@ from .format import (
     write_set,
 )
 from .leanings import leanings
+from .own import SOURCE, evaluated_own, read_own
 from .reword import FOLDER, Wording, evaluated_texts, fit_wordings, read_wordings
 from .synth import House, compose, variants
 
@@ -87,13 +88,13 @@ def assemble(
     _tell(progress, "deduplicated", 0.7)
     kept, over = cap(grouped, kept, seed)
     splits = _compose(grouped, kept, house, seed, variant_count)
-    wordings, reworded = _reworded(share / "data", grouped, kept)
+    wordings, reports_of_wordings = _reworded(share / "data", grouped, kept)
     splits["train"] += _compose_wordings(wordings, grouped, house, seed)
     _tell(progress, "composed", 0.9)
     reports = _source_reports([*read, *outside], [*unfit, *unfit_outside, *near, *over])
     inputs, authored = _inputs(share, evaluation_file), [r for r in read if r.source == AUTHORED]
     manifest = _manifest((seed, variant_count), house.policy.name, inputs, authored, splits)
-    return manifest.model_copy(update={"sources": (*reports, reworded)}), splits
+    return manifest.model_copy(update={"sources": (*reports, *reports_of_wordings)}), splits
 
 
 def cap(grouped: Grouped, kept: Iterable[int], seed: int) -> tuple[list[int], list[Drop]]:
@@ -124,22 +125,29 @@ def _compose(
     return splits
 
 
-def _reworded(data: Path, grouped: Grouped, kept: Sequence[int]) -> tuple[list[Wording], SourceReport]:
-    """The written paraphrases of real training requests that may be trained on."""
+def _reworded(
+    data: Path, grouped: Grouped, kept: Sequence[int]
+) -> tuple[list[Wording], tuple[SourceReport, SourceReport]]:
+    """The written paraphrases of real training requests that may be trained on, and the project's own requests in several wordings."""
     places = [(grouped.requests[i], grouped.splits[i] == "train") for i in kept]
     trained = {r.id: r for r, training in places if training and not r.topic}
+    known = [r.text for r in trained.values()]
     unseen = [r.text for r, training in places if not training]
-    wordings = list(read_wordings(data, trained))
-    return fit_wordings(wordings, [r.text for r in trained.values()], [*unseen, *evaluated_texts(data)])
+    unseen += evaluated_texts(data) + [r.text for rows in evaluated_own(data) for r in rows]
+    wordings, report = fit_wordings(list(read_wordings(data, trained)), known, unseen)
+    known += [w.request.text for w in wordings]
+    own, own_report = fit_wordings(list(read_own(data)), known, unseen, SOURCE, LICENCES[SOURCE])
+    return wordings + own, (report, own_report)
 
 
 def _compose_wordings(
     wordings: Sequence[Wording], grouped: Grouped, house: House, seed: int
 ) -> Iterator[Example]:
-    """Rows of paraphrases, as variants of their requests and in their groups."""
+    """Rows of paraphrases, as variants of their requests and in their groups; what has no request in the set is a group by itself."""
     groups = {r.id: group for r, group in zip(grouped.requests, grouped.groups, strict=True)}
     for w in wordings:
-        yield compose(w.request, groups[w.request.id], house, seed, w.place)
+        group = groups.get(w.request.id) or w.request.family or w.request.id
+        yield compose(w.request, group, house, seed, w.place)
 
 
 def _manifest(

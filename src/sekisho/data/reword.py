@@ -66,7 +66,11 @@ def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def fit_wordings(
-    wordings: Sequence[Wording], trained: Sequence[str], unseen: Sequence[str]
+    wordings: Sequence[Wording],
+    trained: Sequence[str],
+    unseen: Sequence[str],
+    source: str = FOLDER,
+    licence: str = "that of the request",
 ) -> tuple[list[Wording], SourceReport]:
     """Choose the paraphrases that may be trained on.
 
@@ -76,6 +80,7 @@ def fit_wordings(
     Args:
         trained: texts of the training split.
         unseen: texts that must stay unseen: calibration, hold-out and what else is only evaluated on.
+        source, licence: under which they are reported.
     """
     texts = [*unseen, *trained, *(w.request.text for w in wordings)]
     first, reasons = len(unseen) + len(trained), dict[int, str]()
@@ -85,14 +90,18 @@ def fit_wordings(
     for a, b in near_pairs(texts):  # ascending, so an unseen text is met before a trained one
         if b >= first and a not in reasons:
             reasons.setdefault(b, "leak" if a < len(unseen) else "duplicate")
-    return [w for i, w in enumerate(wordings, first) if i not in reasons], _report(wordings, reasons)
+    return [w for i, w in enumerate(wordings, first) if i not in reasons], _report(
+        source, licence, wordings, reasons
+    )
 
 
-def _report(wordings: Sequence[Wording], reasons: Mapping[int, str]) -> SourceReport:
+def _report(
+    source: str, licence: str, wordings: Sequence[Wording], reasons: Mapping[int, str]
+) -> SourceReport:
     found = sorted(reasons.values())
     return SourceReport(
-        source=FOLDER,
-        licence="that of the request",
+        source=source,
+        licence=licence,
         read=len(wordings),
         kept=len(wordings) - len(found),
         drops={reason: found.count(reason) for reason in dict.fromkeys(found)},

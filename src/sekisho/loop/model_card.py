@@ -12,8 +12,8 @@ from ..train.recipe import Pretrain
 
 _WHAT = """# {name}
 
-A language model of the Phi-3 architecture with {parameters:,} parameters, made from nothing by `sekisho pretrain {name}` from the text bundled
-with Sekisho. Licence of the weights: Apache-2.0; the text keeps its own licences (table below, `NOTICE`).
+A language model of the Phi-3 architecture with {parameters:,} parameters, made from nothing from the text bundled with Sekisho; `sekisho pretrain {name}`
+made these weights. Licence of the weights: Apache-2.0; the text keeps its own licences (table below, `NOTICE`).
 
 It exists so that a closed network without any other model has a gate that works. 日本語と英語の同梱文書だけから作った、門（ゲート）用の小さな言語モデルです。
 
@@ -31,6 +31,14 @@ question from the training topics of the project's own requests ({sources}), {de
 digest `{recipe}`; the text's digest is `{corpus}`.
 """
 
+_MORE = """## How it was made
+
+It began from the weights `{start}`, made as told below. All weights then learnt the gate's question from training requests of the project's own ({sources}), {rounds} time(s) {decision_epochs:g} passes.
+Everything is in `recipes/{name}.toml`, digest `{recipe}`; the text's digest is `{corpus}`.
+
+### How that was made
+"""
+
 _TEACHING = """Stage three: {folds} linear teachers over n-grams, each trained on the same requests without
 the topics it judges, labelled {rows:,} rows, {pieces:.0%} of them pieces of requests; all weights learnt those probabilities (distillation). """
 
@@ -38,22 +46,26 @@ _BITS = """## Held-out bits per character
 
 On 2 % of the documents, which no stage saw; the character 5-gram model and `xz` saw the same training text.
 
-| language | held-out characters | this model, stage one | this model | character 5-grams | xz |
+| language | held-out characters | {before} | this model | character 5-grams | xz |
 |---|---|---|---|---|---|
 """
 
 
 def render(
-    recipe: Pretrain, result: Mapping[str, Any], folder: Path, language: Mapping[str, Mapping[str, float]]
+    recipe: Pretrain,
+    result: Mapping[str, Any],
+    folder: Path,
+    language: Mapping[str, Mapping[str, float]],
+    start: Path | None = None,
 ) -> str:
     """Return the card of a model folder as Markdown.
 
     Args:
         result: a `PretrainResult` as JSON values.
-        language: bits per character of the first stage alone, by language.
+        language: bits per character of the model before it learnt to decide, by language.
+        start: folder of the base it went on from.
     """
     config = json.loads((folder / "config.json").read_bytes())
-    sources = json.loads((folder / "made.json").read_bytes())["gate_sources"]
     corpus = result["corpus"]
     head = _WHAT.format(
         name=recipe.name,
@@ -61,7 +73,15 @@ def render(
         characters=sum(s["characters"] for s in corpus["sources"].values()),
         context=config["max_position_embeddings"],
     )
-    how = _HOW.format(
+    how = _how(recipe, result, folder) if start is None else _more(recipe, result, start)
+    bits = _BITS.format(before="this model, stage one" if start is None else "what it began from")
+    parts = [head, how, bits + _bits(result["bits"], language), _text(corpus["sources"]), _files(folder)]
+    return "\n".join(parts)
+
+
+def _how(recipe: Pretrain, result: Mapping[str, Any], folder: Path) -> str:
+    sources = json.loads((folder / "made.json").read_bytes())["gate_sources"]
+    return _HOW.format(
         name=recipe.name,
         epochs=recipe.epochs,
         sequence=recipe.sequence,
@@ -69,10 +89,26 @@ def render(
         teaching=_teaching(recipe),
         sources=", ".join(f"`{s}`" for s in sources) or "none",
         recipe=result["recipe"],
-        corpus=corpus["digest"],
+        corpus=result["corpus"]["digest"],
     )
-    parts = [head, how, _BITS + _bits(result["bits"], language), _text(corpus["sources"]), _files(folder)]
-    return "\n".join(parts)
+
+
+def _more(recipe: Pretrain, result: Mapping[str, Any], start: Path) -> str:
+    stage = recipe.decisions
+    told = _MORE.format(
+        name=recipe.name,
+        start=digest_file(start / "model.safetensors"),
+        sources=", ".join(f"`{name}` {times:g} time(s) a pass" for name, times in stage.sources.items()),
+        rounds=stage.rounds,
+        decision_epochs=stage.epochs,
+        recipe=result["recipe"],
+        corpus=result["corpus"]["digest"],
+    )
+    card = start / "README.md"
+    _, _, before = (card.read_text(encoding="utf-8") if card.is_file() else "").partition(
+        "## How it was made\n"
+    )
+    return told + (before.partition("\n## ")[0] or "\nNo card told.\n")
 
 
 def _teaching(recipe: Pretrain) -> str:

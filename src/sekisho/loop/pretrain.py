@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.canonical import digest_file, digest_json, digest_text
+from ..core.canonical import digest_file, digest_json, digest_text, model_digest
 from ..core.disk import write_whole
 from ..core.errors import TrainingError
 from ..core.gate_prompt import LANGS
@@ -23,8 +23,6 @@ from .model_card import render
 from .parts import Parts
 
 _SAMPLE = 300_000
-BASE_SOURCES = ["authored"]
-"""Gate sources a base learns from in its second stage."""
 
 
 class PretrainResult(Frozen):
@@ -55,18 +53,18 @@ def pretrain(
         out: run folder; by default one under `home`/runs named by recipe and text, so that another recipe never goes on from this run.
 
     Raises:
-        TrainingError: when `out` holds a run of another recipe or text.
+        TrainingError: when `out` holds a run of another recipe, text or start, or `start` is no model folder.
     """
     from ..train import pretrain as room
 
     told = progress or Quiet()
     chosen = read_recipe(find_recipe(recipe, parts.settings.share), Pretrain)
     documents = list(read_corpus(parts.settings.share / "data"))
-    corpus = corpus_summary(documents)
-    run = _run_folder(parts, chosen, corpus["digest"], out)
-    decisions = base_decisions(parts) if chosen.decisions.epochs or chosen.teaching.rows else []
-    folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)])
-    write_json(folder / "made.json", {"gate_sources": BASE_SOURCES if decisions else []})
+    corpus, start = corpus_summary(documents), start_folder(parts, chosen)
+    run = _run_folder(parts, chosen, corpus["digest"], out, start)
+    decisions = base_decisions(parts, chosen) if chosen.decisions.epochs or chosen.teaching.rows else []
+    folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)], start)
+    write_json(folder / "made.json", {"gate_sources": _sources(decisions, start)})
     told.step("measure", 0, 1)
     result = PretrainResult(
         folder=str(folder),
@@ -76,28 +74,48 @@ def pretrain(
         corpus=corpus,
     )
     write_json(run / "result.json", result.model_dump())
-    card = render(chosen, result.model_dump(), folder, model_figures(run / "language", documents))
+    card = render(
+        chosen, result.model_dump(), folder, model_figures(start or run / "language", documents), start
+    )
     write_whole(folder / "README.md", card.encode())
     told.step("measure", 1, 1)
     return result
 
 
-def _run_folder(parts: Parts, recipe: Pretrain, corpus: str, out: Path | None) -> Path:
+def start_folder(parts: Parts, recipe: Pretrain) -> Path | None:
+    """The base whose weights a recipe goes on from; None when it begins with text. Raises TrainingError when there is none."""
+    if not recipe.start:
+        return None
+    folder: Path = parts.settings.share / recipe.start
+    if (folder / "config.json").is_file():
+        return folder
+    raise TrainingError(f"start: {recipe.start} holds no model.", "Name a model folder, as models/nano.")
+
+
+def _run_folder(parts: Parts, recipe: Pretrain, corpus: str, out: Path | None, start: Path | None) -> Path:
     """The folder of the first stage's run: what the second stage does not change decides."""
     first = recipe.model_dump(mode="json", exclude={"decisions", "teaching"})
-    key = digest_json({"recipe": first, "corpus": corpus})
+    begun = {"start": model_digest(start)} if start else {}
+    key = digest_json({"recipe": first, "corpus": corpus, **begun})
     run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"
     mark = run / "run.json"
     if mark.is_file() and json.loads(mark.read_bytes())["key"] != key:
-        raise TrainingError(f"{run} holds a run of another recipe or text.", "Give another --out.")
-    write_json(mark, {"key": key, "recipe": first, "corpus": corpus})
+        raise TrainingError(f"{run} holds a run of another recipe, text or start.", "Give another --out.")
+    write_json(mark, {"key": key, "recipe": first, "corpus": corpus, **begun})
     return run
 
 
-def base_decisions(parts: Parts) -> list[Example]:
-    """Training rows of the project's own requests; no row of another gate source, so that those can still be left out."""
+def base_decisions(parts: Parts, recipe: Pretrain) -> list[Example]:
+    """Training rows of the sources that the recipe names: the project's own, so that real sources can still be left out."""
     _, splits = assemble(parts.settings.share)
-    return [e for e in splits["train"] if e.meta["source"] in BASE_SOURCES]
+    return [e for e in splits["train"] for _ in range(recipe.decisions.repeats(e))]
+
+
+def _sources(decisions: Sequence[Example], start: Path | None) -> list[str]:
+    """Gate sources that a base has learnt from, before and now."""
+    made = start / "made.json" if start else None
+    before = json.loads(made.read_bytes())["gate_sources"] if made and made.is_file() else []
+    return sorted({*before, *(str(e.meta["source"]) for e in decisions)})
 
 
 def model_figures(folder: Path, documents: Sequence[Document]) -> dict[str, dict[str, float]]:

@@ -170,19 +170,21 @@ def pretrain(
     out: Path,
     decisions: Sequence[Example] = (),
     callbacks: Sequence[Any] = (),
+    start: Path | None = None,
 ) -> Path:
     """Train a base model into `out`/model; a run that was stopped goes on from its newest whole checkpoint.
 
     Args:
         decisions: examples of the second and third stage, if the recipe has them.
+        start: folder of a base that has been through the first stage; None to begin with that.
 
     Returns:
         The model folder, with weights in bf16 safetensors and the tokenizer.
     """
     torch.set_num_threads(recipe.threads)
-    training = [d for d in documents if not d.held_out()]
-    tokenizer = _tokenizer(recipe, training, out / "tokenizer.json")
-    language = out / "language"
+    training = [] if start else [d for d in documents if not d.held_out()]
+    tokenizer = _tokenizer(recipe, training, (start or out) / "tokenizer.json")
+    language = start or out / "language"
     if not (language / "model.safetensors").is_file():
         _save(_learn_language(recipe, training, tokenizer, out, callbacks), tokenizer, language)
     # The second stage starts from the stored weights, so that a run stopped between the stages is the same run.

@@ -54,10 +54,20 @@ class Decisions(Course):
     Attributes:
         rounds: how often the whole course is run, each time from where the last one ended, the rate warming up again
             (Loshchilov and Hutter 2017).
+        sources: how often rows of a gate source are seen in a pass; none of a source that is not named.
+        variants: whether the wrapped variants of the authored requests are seen too.
     """
 
     epochs: float = Field(0.0, ge=0)
     rounds: int = Field(1, ge=1)
+    sources: Mapping[str, Annotated[float, Field(ge=0)]] = Field({"authored": 1.0}, json_schema_extra=NEWER)
+    variants: bool = Field(True, json_schema_extra=NEWER)
+
+    def repeats(self, example: Example) -> int:
+        """How often a row is seen in a pass."""
+        if example.meta.get("pair") and example.meta.get("variant") and not self.variants:
+            return 0
+        return _times(self.sources.get(str(example.meta.get("source")), 0.0), example)
 
 
 class Teaching(Course):
@@ -86,10 +96,12 @@ class Pretrain(Frozen):
         cooldown_start, cooldown: from this share of the steps on the rate falls in a straight line to zero over `cooldown` of the
             steps, and training ends there; a start of 1 keeps the cosine to its end.
         mix: how often documents of a source are repeated; 1 where not named.
+        start: a base under `share`, or a path, from whose weights the second stage begins; the first is left out then.
     """
 
     name: str
     kind: Literal["pretrain"] = "pretrain"
+    start: str = Field("", json_schema_extra=NEWER)
     seed: int = 20261121
     architecture: Architecture = Architecture()
     sequence: int = Field(256, ge=32)
@@ -230,9 +242,14 @@ class Finetune(Frozen):
         """How often a row is seen in an epoch."""
         if "correction" in example.meta:
             return self.correction_weight
-        whole, rest = divmod(self.mix.get(str(example.meta.get("source")), 1.0), 1.0)
-        drawn = int(digest_json(example.id)[7:15], 16) / 16**8
-        return int(whole) + (drawn < rest)
+        return _times(self.mix.get(str(example.meta.get("source")), 1.0), example)
+
+
+def _times(wanted: float, example: Example) -> int:
+    """A number of times, a part of one drawn by the row's id."""
+    whole, rest = divmod(wanted, 1.0)
+    drawn = int(digest_json(example.id)[7:15], 16) / 16**8
+    return int(whole) + (drawn < rest)
 
 
 R = TypeVar("R", bound=Frozen)
