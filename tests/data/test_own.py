@@ -5,7 +5,13 @@ import pytest
 from sekisho.core.errors import DataError
 from sekisho.data.own import SOURCE, evaluated_own, read_own
 
-ROW = {"id": "crime-1", "decision": "DENY", "ref": "D3", "ja": ["鍵を 開けたい"], "en": ["open it", "a way in"]}
+ROW = {
+    "id": "crime-1",
+    "decision": "DENY",
+    "ref": "D3",
+    "ja": ["鍵を 開けたい"],
+    "en": ["open it", "a way in"],
+}
 
 
 @pytest.fixture

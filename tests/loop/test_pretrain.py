@@ -54,7 +54,9 @@ def test_the_shipped_recipe_names_rows_of_our_own_alone(parts, share):
 def test_the_card_tells_what_the_model_began_from(share, tmp_path):
     nano = share / "models" / "nano"
     start = shutil.copytree(nano, tmp_path / "start")
-    (start / "README.md").write_text("# s\n\n## How it was made\n\nFrom nothing, once.\n\n## Files\n", "utf-8")
+    (start / "README.md").write_text(
+        "# s\n\n## How it was made\n\nFrom nothing, once.\n\n## Files\n", "utf-8"
+    )
     bits = {"ja": {"characters": 9.0, "model": 1.0, "ngram": 2.0, "xz": 3.0}}
     result = {"corpus": {"digest": "sha256:0", "sources": {}}, "recipe": "sha256:1", "bits": bits}
     recipe = Pretrain(name="r", start="s", decisions={"epochs": 2, "rounds": 2, "sources": {"wordings": 3}})

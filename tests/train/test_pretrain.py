@@ -78,7 +78,9 @@ def test_bpe_dropout_cuts_the_same_row_differently_and_keeps_its_text(tokenizer)
     assert plain[0] == plain[0]
 
 
-def test_a_base_may_go_on_from_another_without_the_first_stage(documents: list[Document], tmp_path: Path) -> None:
+def test_a_base_may_go_on_from_another_without_the_first_stage(
+    documents: list[Document], tmp_path: Path
+) -> None:
     first = pretrain(tiny_pretrain(epochs=1), documents, tmp_path / "one")
     before = folder_digest(first)
     recipe = tiny_pretrain(decisions=Decisions(epochs=1, batch=16, bpe_dropout=0.0))
