@@ -10,7 +10,8 @@ from sekisho.data.card import CARD, render_card
 from sekisho.data.corpus import DOMAINS
 from sekisho.data.dedup import THRESHOLD, jaccard, near_pairs, shingles
 from sekisho.data.format import FILES, read_manifest, read_split
-from sekisho.data.gateset import CAPS, cell_table, gather
+from sekisho.data.gateset import CAPS, OWN_CAP, cell_table, gather
+from sekisho.data.own import SOURCE as OWN
 from sekisho.data.reword import FOLDER
 from sekisho.data.split import split_of
 from thin import thin_share
@@ -57,7 +58,8 @@ def test_no_group_and_no_near_duplicate_crosses_a_split(assembled):
     place = {}
     for name in ("train", "calibration", "holdout"):
         for e in splits[name]:
-            assert place.setdefault(e.group, name) == name == split_of(e.group)
+            assert place.setdefault(e.group, name) == name
+            assert name == ("train" if e.meta["source"] == OWN else split_of(e.group))
     bare = [e for name in FILES for e in splits[name] if not e.meta["variant"]]
     for a, b in near_pairs([e.meta["text"] for e in bare]):
         assert place[bare[a].group] == place[bare[b].group], (bare[a].id, bare[b].id)
@@ -81,7 +83,9 @@ def test_caps_hold_and_every_drop_is_counted(assembled):
     for s in manifest.sources:
         assert s.read == s.kept + sum(s.drops.values())
         if s.source == FOLDER:  # variants of their requests, and counted under those requests' sources
-            assert s.kept == sum(c.varied for c in manifest.counts if c.source != "authored")
+            assert s.kept == sum(c.varied for c in manifest.counts if c.source not in ("authored", OWN))
+        elif s.source == OWN:
+            assert s.kept == sum(c.varied for c in manifest.counts if c.source == OWN) == 4 * OWN_CAP
         else:
             assert s.kept == sum(c.rows - c.varied for c in manifest.counts if c.source == s.source)
 

@@ -1,8 +1,10 @@
 import json
+from collections import Counter
 
 import pytest
 
 from sekisho.core.errors import DataError
+from sekisho.data.gateset import OWN_CAP
 from sekisho.data.own import SOURCE, evaluated_own, read_own
 
 ROW = {
@@ -69,7 +71,7 @@ def test_own_requests_are_trained_on_or_evaluated_on_and_never_both(assembled, s
     rows = {name: [e for e in split if e.meta["source"] == SOURCE] for name, split in splits.items()}
     assert not rows["calibration"]
     assert not rows["holdout"]
-    assert len(rows["train"]) > 7000
+    assert set(Counter((e.meta["lang"], e.label) for e in rows["train"]).values()) == {OWN_CAP}
     assert len(held) > 1300
     assert not held & {e.meta["text"] for split in splits.values() for e in split}
     assert not families & {e.group for e in rows["train"]}

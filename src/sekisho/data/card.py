@@ -25,7 +25,7 @@ _USE: Mapping[str, str] = {
     "japanese_toxic": "utterances by vote: toxic majority DENY, contested ESCALATE, clean ALLOW",
     "jaquad_questions": "reading questions (JaQuAD), ALLOW",
     "rakuda": "open questions on Japan, ALLOW",
-    "wordings": "the project's own everyday and harmful requests, each in three English and two Japanese wordings; trained on alone",
+    "wordings": "the project's own everyday and harmful requests, each in three English and two Japanese wordings; trained on alone, as many to allow as to deny",
     "paraphrases": "two other wordings of real training requests, written for this project; counted under their requests' sources",
 }
 

@@ -39,6 +39,9 @@ CAPS: Mapping[str, Mapping[str, int]] = {
 }
 """Most requests of a source in a split, their paraphrases not counted, so that the authored pairs dominate and language does not tell the decision."""
 
+OWN_CAP = 1300
+"""Most wordings of own requests in a language and of a decision: as many to allow as to deny, and the authored pairs still dominate."""
+
 Progress = Callable[[str, float], None]
 """Called with the step's name and the share done, 0 to 1."""
 
@@ -137,7 +140,22 @@ def _reworded(
     wordings, report = fit_wordings(list(read_wordings(data, trained)), known, unseen)
     known += [w.request.text for w in wordings]
     own, own_report = fit_wordings(list(read_own(data)), known, unseen, SOURCE, LICENCES[SOURCE])
-    return wordings + own, (report, own_report)
+    few = _cap_own(own)
+    drops = dict(own_report.drops) | ({"cap": len(own) - len(few)} if len(few) < len(own) else {})
+    return wordings + few, (report, own_report.model_copy(update={"kept": len(few), "drops": drops}))
+
+
+def _cap_own(wordings: Sequence[Wording]) -> list[Wording]:
+    """Thin own requests to `OWN_CAP` wordings of a language and decision, by the digest of their ids; their order stays."""
+    cells: dict[tuple[str, str], list[Wording]] = defaultdict(list)
+    for w in wordings:
+        cells[w.request.lang, w.request.decision].append(w)
+    kept = {
+        w.request.id
+        for cell in cells.values()
+        for w in sorted(cell, key=lambda w: digest_text(w.request.id))[:OWN_CAP]
+    }
+    return [w for w in wordings if w.request.id in kept]
 
 
 def _compose_wordings(
