@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sekisho.core.canonical import new_id
 from sekisho.core.oversight import Escalation
 from sekisho.ledger.store import Ledger
-from sekisho.ledger.waiting import Waiting, unfinished
+from sekisho.ledger.waiting import _ESCALATED, Waiting, unfinished
 
 from .makers import AT, judgement
 
@@ -90,23 +90,21 @@ def test_what_was_read_is_not_read_again(tmp_path):
 
 def test_many_may_ask_while_others_write(tmp_path):
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        errors: list[BaseException] = []
 
-        def work() -> None:
-            try:
-                for _ in range(20):
-                    made = judgement(decision="ESCALATE")
-                    ledger.append([made])
-                    assert made.id in ids(unfinished(ledger, limit=1000))
-                    ledger.append([step(made.id, "decide")])
-                    assert made.id not in ids(unfinished(ledger, limit=1000))
-            except BaseException as e:
-                errors.append(e)
+        def work(_: int) -> None:
+            for _ in range(20):
+                made = judgement(decision="ESCALATE")
+                ledger.append([made])
+                assert made.id in ids(unfinished(ledger, limit=1000))
+                ledger.append([step(made.id, "decide")])
+                assert made.id not in ids(unfinished(ledger, limit=1000))
 
-        threads = [threading.Thread(target=work) for _ in range(4)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
-        assert not errors
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))  # raises what a thread raised
         assert unfinished(ledger) == []
+
+
+def test_ends_are_sought_by_the_index(tmp_path):
+    with Ledger.open(tmp_path / "ledger.sqlite") as ledger, ledger.snapshot() as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {_ESCALATED}", (0, 1))]
+    assert any("SEARCH step USING INDEX entries_judgement" in line for line in plan)

@@ -17,9 +17,12 @@ from . import rows
 from .chain import Entry
 from .store import Ledger
 
-_ESCALATED = f"""SELECT seq, id FROM entries WHERE seq > ? AND seq <= ? AND +kind = 'judgement'
-    AND {rows.field("decision")} = 'ESCALATE' AND {rows.field("task")} = 'gate' ORDER BY seq"""  # noqa: S608
 _ENDS = ("decide", "expire")
+_ESCALATED = f"""SELECT seq, id FROM entries WHERE seq > ? AND seq <= ? AND +kind = 'judgement'
+    AND {rows.field("decision")} = 'ESCALATE' AND {rows.field("task")} = 'gate' AND NOT EXISTS (
+        SELECT 1 FROM entries AS step WHERE step.kind <> 'judgement' AND {rows.field("judgement", "step")} = +entries.id
+        AND +step.kind = 'escalation' AND {rows.field("step", "step")} IN {_ENDS}) ORDER BY seq"""  # noqa: S608
+"""Without those that have an end already, so that a first question does not ask for each of them. The plus takes the column's affinity off, or no index on an expression would serve."""
 
 
 class Waiting:
