@@ -59,8 +59,9 @@ def pretrain(
 
     told = progress or Quiet()
     chosen = read_recipe(find_recipe(recipe, parts.settings.share), Pretrain)
+    start = start_folder(parts, chosen)
     documents = list(read_corpus(parts.settings.share / "data"))
-    corpus, start = corpus_summary(documents), start_folder(parts, chosen)
+    corpus = corpus_summary(documents)
     run = _run_folder(parts, chosen, corpus["digest"], out, start)
     decisions = base_decisions(parts, chosen) if chosen.decisions.epochs or chosen.teaching.rows else []
     folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)], start)
