@@ -167,6 +167,18 @@ def edit(path, *statements):
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+def test_a_trigger_with_a_name_of_sqlites_own_is_named(tool, made, copied):
+    edit(copied, "ANALYZE")
+    assert not tool.verify(copied, made.witness).problems
+    hidden = "CREATE TRIGGER sqlite_a AFTER INSERT ON entries BEGIN SELECT 1; END"
+    edit(
+        copied,
+        "PRAGMA writable_schema = ON",
+        f"INSERT INTO sqlite_master VALUES ('trigger', 'sqlite_a', 'entries', 0, '{hidden}')",
+    )
+    assert tool.verify(copied, made.witness).problems == [(None, "trigger sqlite_a was added")]
+
+
 def test_content_that_went_without_an_entry_is_a_problem(tool, made, copied):
     edit(copied, "DELETE FROM contents WHERE rowid = 1")
     result = tool.verify(copied, made.witness)

@@ -57,11 +57,34 @@ def test_what_is_evaluated_on_is_grouped_by_language(data):
         {"decision": "ALLOW"},
         {"ja": None},
         {"en": [3]},
+        {"en": "open it"},
+        {"en": []},
+        {"en": ["\ud800"]},
+        {"ja": [" "]},
+        {"id": None},
+        {"id": 7},
+        {"ref": None},
+        {"ref": 3},
+        {"ref": "E2"},
+        {"ref": "Z99"},
     ],
 )
 def test_a_line_that_lacks_something_is_named(data, change):
-    with pytest.raises(DataError, match="crime-1"):
+    with pytest.raises(DataError, match=repr((ROW | change)["id"])):
         list(read_own(data(ROW | change)))
+
+
+def test_a_line_without_id_is_told(data):
+    with pytest.raises(DataError, match="None"):
+        list(read_own(data({k: v for k, v in ROW.items() if k != "id"})))
+
+
+def test_an_id_comes_once(data):
+    folder = data(ROW)
+    with (folder / "paraphrases" / "own.jsonl").open("a") as f:
+        f.write(json.dumps(ROW) + "\n")
+    with pytest.raises(DataError, match="'crime-1' twice"):
+        list(read_own(folder))
 
 
 def test_own_requests_are_trained_on_or_evaluated_on_and_never_both(assembled, share):

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho.core.canonical import canonical_json
+from sekisho.core.errors import LedgerError
 from sekisho.ledger import erasure, verify
 from sekisho.ledger.chain import entry_digest
 from sekisho.ledger.store import Ledger
@@ -268,6 +269,29 @@ def test_a_changed_or_added_object_is_named(full, path):
         "user_version is 1",
     ):
         assert words in problem
+
+
+HIDDEN = """CREATE TRIGGER sqlite_a BEFORE INSERT ON entries WHEN NEW.kind = 'correction' BEGIN SELECT RAISE(IGNORE); END"""
+
+
+def test_a_trigger_with_a_name_of_sqlites_own_is_named_and_swallows_nothing(full, path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("INSERT INTO sqlite_master VALUES ('trigger', 'sqlite_a', 'entries', 0, ?)", (HIDDEN,))
+        (loaded,) = db.execute("PRAGMA schema_version").fetchone()
+        db.execute(f"PRAGMA schema_version = {loaded + 1}")
+    assert full.verify().problem == "trigger sqlite_a was added"
+    with Ledger.open(path) as ledger:
+        with pytest.raises(LedgerError, match="took 0 of 1 entries"):
+            ledger.append([correction("j1")])
+        assert ledger.count("correction") == 0
+        assert len(ledger.append([judgement("after")])) == 1
+
+
+def test_what_sqlite_makes_by_itself_is_not_named(full, path):
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("ANALYZE")
+    assert full.verify().ok
 
 
 def test_an_index_that_hides_an_entry_is_found(full, path):

@@ -93,6 +93,24 @@ def test_a_base_may_go_on_from_another_without_the_first_stage(
     assert 0 < max(apart) < 0.1
 
 
+def test_what_was_learnt_is_blended_with_what_a_base_began_from(
+    documents: list[Document], tmp_path: Path
+) -> None:
+    first = pretrain(tiny_pretrain(epochs=1), documents, tmp_path / "one")
+    course = Decisions(epochs=1, batch=16, bpe_dropout=0.0, learning_rate=0.02)
+    made = [
+        pretrain(
+            tiny_pretrain(decisions=course, blend=share), [], tmp_path / str(share), requests(48), start=first
+        )
+        for share in (1.0, 0.25)
+    ]
+    begun, whole, blended = (
+        load_base(folder)[0].state_dict()["model.embed_tokens.weight"] for folder in (first, *made)
+    )
+    assert (whole - begun).abs().max() > 2e-3
+    torch.testing.assert_close(blended, begun.lerp(whole, 0.25), rtol=0.01, atol=1e-4)
+
+
 def test_a_pass_sees_the_sources_that_are_named(tokenizer) -> None:
     rows = requests(3)
     own, authored, wrapped = (

@@ -39,6 +39,14 @@ def test_every_wrong_key_is_named_at_once(tmp_path: Path) -> None:
         assert word in str(error.value)
 
 
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e999"])
+def test_what_is_no_finite_number_is_refused(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(f'name = "bad"\n[decisions]\nepochs = {number}\n')
+    with pytest.raises(RecipeError, match="is no number for a setting"):
+        read_recipe(path, Pretrain)
+
+
 def test_a_missing_recipe_names_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="gate"):
         find_recipe("nothing", SHARE)

@@ -77,8 +77,13 @@ def assemble(
     evaluation_file: Path | None = None,
     progress: Progress | None = None,
     variant_count: int = VARIANTS,
+    own_cap: int = OWN_CAP,
 ) -> tuple[Manifest, dict[str, list[Example]]]:
-    """Do everything `gather` does but write; return the manifest and the examples by split."""
+    """Do everything `gather` does but write; return the manifest and the examples by split.
+
+    Args:
+        own_cap: most wordings of own requests in a language and of a decision.
+    """
     house = House.read(share)
     read = list(collect(share / "data"))
     outside = list(read_evaluation(evaluation_file)) if evaluation_file else []
@@ -91,7 +96,7 @@ def assemble(
     _tell(progress, "deduplicated", 0.7)
     kept, over = cap(grouped, kept, seed)
     splits = _compose(grouped, kept, house, seed, variant_count)
-    wordings, reports_of_wordings = _reworded(share / "data", grouped, kept)
+    wordings, reports_of_wordings = _reworded(share / "data", grouped, kept, own_cap)
     splits["train"] += _compose_wordings(wordings, grouped, house, seed)
     _tell(progress, "composed", 0.9)
     reports = _source_reports([*read, *outside], [*unfit, *unfit_outside, *near, *over])
@@ -129,7 +134,7 @@ def _compose(
 
 
 def _reworded(
-    data: Path, grouped: Grouped, kept: Sequence[int]
+    data: Path, grouped: Grouped, kept: Sequence[int], own_cap: int
 ) -> tuple[list[Wording], tuple[SourceReport, SourceReport]]:
     """The written paraphrases of real training requests that may be trained on, and the project's own requests in several wordings."""
     places = [(grouped.requests[i], grouped.splits[i] == "train") for i in kept]
@@ -140,20 +145,20 @@ def _reworded(
     wordings, report = fit_wordings(list(read_wordings(data, trained)), known, unseen)
     known += [w.request.text for w in wordings]
     own, own_report = fit_wordings(list(read_own(data)), known, unseen, SOURCE, LICENCES[SOURCE])
-    few = _cap_own(own)
+    few = _cap_own(own, own_cap)
     drops = dict(own_report.drops) | ({"cap": len(own) - len(few)} if len(few) < len(own) else {})
     return wordings + few, (report, own_report.model_copy(update={"kept": len(few), "drops": drops}))
 
 
-def _cap_own(wordings: Sequence[Wording]) -> list[Wording]:
-    """Thin own requests to `OWN_CAP` wordings of a language and decision, by the digest of their ids; their order stays."""
+def _cap_own(wordings: Sequence[Wording], most: int) -> list[Wording]:
+    """Thin own requests to so many wordings of a language and decision, by the digest of their ids; their order stays."""
     cells: dict[tuple[str, str], list[Wording]] = defaultdict(list)
     for w in wordings:
         cells[w.request.lang, w.request.decision].append(w)
     kept = {
         w.request.id
         for cell in cells.values()
-        for w in sorted(cell, key=lambda w: digest_text(w.request.id))[:OWN_CAP]
+        for w in sorted(cell, key=lambda w: digest_text(w.request.id))[:most]
     }
     return [w for w in wordings if w.request.id in kept]
 

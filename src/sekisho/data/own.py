@@ -6,6 +6,7 @@ Like the paraphrases of real requests they are trained on or only evaluated on: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +20,7 @@ from .corpus import read_json_lines
 from .reword import FOLDER, Wording
 
 SOURCE = "wordings"
+_HALVES = re.compile("[\ud800-\udfff]")
 _TRAINED, _EVALUATED = "own.jsonl", "own_heldout.jsonl"
 
 
@@ -31,32 +33,38 @@ def read_own(data: Path) -> Iterator[Wording]:
     Raises:
         DataError: naming a line that lacks something.
     """
-    for row in read_json_lines(data / FOLDER / _TRAINED):
+    for row in _rows(data / FOLDER / _TRAINED):
         yield from _wordings(row)
 
 
 def evaluated_own(data: Path) -> list[list[Request]]:
     """The requests that are only ever evaluated on: each language's wordings of one together. Raises DataError."""
     found = []
-    for row in read_json_lines(data / FOLDER / _EVALUATED):
+    for row in _rows(data / FOLDER / _EVALUATED):
         requests = [w.request for w in _wordings(row)]
         found += [[r for r in requests if r.lang == lang] for lang in LANGS]
     return found
 
 
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the lines of a file; no id may come twice."""
+    seen: set[str] = set()
+    for row in read_json_lines(path):
+        id = str(row.get("id"))
+        if id in seen:
+            raise DataError(f"{path.name} has the own request {id!r} twice.", "Take one of them out.")
+        seen.add(id)
+        yield row
+
+
 def _wordings(row: Mapping[str, Any]) -> Iterator[Wording]:
-    try:
-        decision, ref = row["decision"], row.get("ref", "A0")
-        texts = [(lang, text) for lang in LANGS for text in row[lang]]
-        good = decision in get_args(Decision) and all(isinstance(text, str) for _, text in texts)
-        good = good and (decision == "ALLOW") == (ref == "A0")
-    except (KeyError, TypeError):
-        good = False
-    if not good:
+    if not _good(row):
         raise DataError(
-            f"The own request {row.get('id')!r} lacks a decision, its clause or texts.",
+            f"The own request {row.get('id')!r} lacks its id, decision, clause or texts.",
             f"See data/{FOLDER}/README.md.",
         )
+    decision, ref = row["decision"], row.get("ref", "A0")
+    texts = [(lang, text) for lang in LANGS for text in row[lang]]
     for place, (lang, text) in enumerate(texts, 1):
         request = Request(
             id=f"{SOURCE}:{row['id']}:{place}",
@@ -69,3 +77,21 @@ def _wordings(row: Mapping[str, Any]) -> Iterator[Wording]:
             family=f"{SOURCE}:{row['id']}",
         )
         yield Wording(request=request, place=place)
+
+
+def _good(row: Mapping[str, Any]) -> bool:
+    """Whether a line has an id, a decision with a clause of it, and a list of texts in every language."""
+    decision, ref = str(row.get("decision")), row.get("ref", "A0")
+    texts = [row.get(lang) for lang in LANGS]
+    return (
+        _said(row.get("id"))
+        and decision in get_args(Decision)
+        and isinstance(ref, str)
+        and re.fullmatch(f"{decision[0]}[0-9]+", ref) is not None
+        and all(isinstance(t, list) and t and all(map(_said, t)) for t in texts)
+    )
+
+
+def _said(value: object) -> bool:
+    """Whether a value is text that has something in it and can be written in UTF-8."""
+    return isinstance(value, str) and bool(value.strip()) and not _HALVES.search(value)

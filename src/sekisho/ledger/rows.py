@@ -135,7 +135,12 @@ def insert(
     rows = [
         (e.seq, e.kind, e.id, e.at, d.text, e.prev, e.digest) for e, d in zip(entries, drafts, strict=True)
     ]
-    db.executemany(_INSERT, rows)
+    written = db.executemany(_INSERT, rows).rowcount
+    if written != len(rows):
+        raise LedgerError(
+            f"The ledger's file took {max(written, 0)} of {len(rows)} entries: something added to it turns them away.",
+            "Run `sekisho audit verify`; it names what was added.",
+        )
     # Content is as old as the first entry that names it: the chain covers that time, so nobody can make it older or younger.
     dates = {d.content: d.at for d in reversed(drafts)}
     db.executemany(_KEEP, [(x.digest, x.salt, x.body, dates.get(x.digest) or utc_now()) for x in sealed])

@@ -295,12 +295,15 @@ def differences(db: sqlite3.Connection) -> list[str]:
     return words
 
 
+_OF_SQLITE = """(type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')
+    OR type = 'index' AND name GLOB 'sqlite_autoindex_*' AND sql IS NULL)"""
+"""What SQLite makes by itself. The name alone would not do: whoever writes into `sqlite_master` may call a trigger so, and it fires."""
+
+
 def _objects(db: sqlite3.Connection) -> dict[str, str]:
     """Every table, index and trigger by name, as `trigger entries_no_update`, with its SQL."""
-    rows = db.execute(
-        "SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"
-    )
-    return dict(rows.fetchall())
+    sql = f"SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master WHERE NOT {_OF_SQLITE}"  # noqa: S608
+    return dict(db.execute(sql).fetchall())
 
 
 def roll_back(db: sqlite3.Connection) -> None:

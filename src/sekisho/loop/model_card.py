@@ -9,6 +9,7 @@ from typing import Any
 
 from ..core.canonical import digest_file
 from ..train.recipe import Pretrain
+from .start import card_text
 
 _WHAT = """# {name}
 
@@ -27,19 +28,19 @@ It exists so that a closed network without any other model has a gate that works
 _HOW = """## How it was made
 
 Stage one: next token, {epochs:g} passes over the text in rows of {sequence} tokens, then the weights were stored in bfloat16. Stage two: all weights learnt the gate's
-question from the training topics of the project's own requests ({sources}), {decision_epochs:g} passes. {teaching}Everything is in `recipes/{name}.toml`,
+question from the training topics of the project's own requests ({sources}), {decision_epochs:g} passes. {third}{teaching}Everything is in `recipes/{name}.toml`,
 digest `{recipe}`; the text's digest is `{corpus}`.
 """
 
 _MORE = """## How it was made
 
-It began from the weights `{start}`, made as told below. All weights then learnt the gate's question from training requests of the project's own ({sources}), {rounds} time(s) {decision_epochs:g} passes.
+It began from the weights `{start}`, made as told below. All weights then learnt the gate's question from training requests of the project's own ({sources}). {decisions}{teaching}{blend}
 Everything is in `recipes/{name}.toml`, digest `{recipe}`; the text's digest is `{corpus}`.
 
 ### How that was made
 """
 
-_TEACHING = """Stage three: {folds} linear teachers over n-grams, each trained on the same requests without
+_TEACHING = """{folds} linear teachers over n-grams, each trained on the same requests without
 the topics it judges, labelled {rows:,} rows, {pieces:.0%} of them pieces of requests; all weights learnt those probabilities (distillation). """
 
 _BITS = """## Held-out bits per character
@@ -86,6 +87,7 @@ def _how(recipe: Pretrain, result: Mapping[str, Any], folder: Path) -> str:
         epochs=recipe.epochs,
         sequence=recipe.sequence,
         decision_epochs=recipe.decisions.epochs,
+        third="Stage three: " if recipe.teaching.rows else "",
         teaching=_teaching(recipe),
         sources=", ".join(f"`{s}`" for s in sources) or "none",
         recipe=result["recipe"],
@@ -99,15 +101,15 @@ def _more(recipe: Pretrain, result: Mapping[str, Any], start: Path) -> str:
         name=recipe.name,
         start=digest_file(start / "model.safetensors"),
         sources=", ".join(f"`{name}` {times:g} time(s) a pass" for name, times in stage.sources.items()),
-        rounds=stage.rounds,
-        decision_epochs=stage.epochs,
+        decisions=f"{stage.rounds} time(s) {stage.epochs:g} passes. " if stage.epochs else "",
+        teaching=_teaching(recipe),
+        blend=f"{recipe.blend:.0%} of that is stored, and the rest is what it began from. "
+        if recipe.blend < 1
+        else "",
         recipe=result["recipe"],
         corpus=result["corpus"]["digest"],
     )
-    card = start / "README.md"
-    _, _, before = (card.read_text(encoding="utf-8") if card.is_file() else "").partition(
-        "## How it was made\n"
-    )
+    _, _, before = card_text(start).partition("## How it was made\n")
     return told + (before.partition("\n## ")[0] or "\nNo card told.\n")
 
 

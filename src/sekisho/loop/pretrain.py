@@ -9,18 +9,19 @@ from typing import Any
 
 from ..core.canonical import digest_file, digest_json, digest_text, model_digest
 from ..core.disk import write_whole
-from ..core.errors import TrainingError
+from ..core.errors import RecipeError
 from ..core.gate_prompt import LANGS
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
 from ..data.corpus import Document, read_corpus
-from ..data.gateset import assemble
+from ..data.gateset import OWN_CAP, assemble
 from ..shelf import write_json
 from ..train.bits import NgramModel, model_bits, xz_bits
-from ..train.recipe import Pretrain, find_recipe, read_recipe, recipe_digest
+from ..train.recipe import Pretrain, find_recipe, read_recipe, recipe_digest, turned
 from .making import making
 from .model_card import render
 from .parts import Parts
+from .start import MADE, learnt_sources, require_apart, require_course, require_start, start_folder
 
 _SAMPLE = 300_000
 
@@ -53,19 +54,23 @@ def pretrain(
         out: run folder; by default one under `home`/runs named by recipe and text, so that another recipe never goes on from this run.
 
     Raises:
-        TrainingError: when `out` holds a run of another recipe, text or start, or `start` is no model folder.
+        RecipeError: when `out` holds a run of another recipe, text or start, the recipe learns nothing or from what it must not, or `start` cannot be gone on from.
+        ShelfError: when the weights of `start` cannot be loaded.
     """
     from ..train import pretrain as room
 
     told = progress or Quiet()
     chosen = read_recipe(find_recipe(recipe, parts.settings.share), Pretrain)
+    require_course(chosen)
     start = start_folder(parts, chosen)
+    if start:
+        require_start(start)
     documents = list(read_corpus(parts.settings.share / "data"))
     corpus = corpus_summary(documents)
     run = _run_folder(parts, chosen, corpus["digest"], out, start)
     decisions = base_decisions(parts, chosen) if chosen.decisions.epochs or chosen.teaching.rows else []
     folder = room.pretrain(chosen, documents, run, decisions, [room.Told(told)], start)
-    write_json(folder / "made.json", {"gate_sources": _sources(decisions, start)})
+    write_json(folder / MADE, {"gate_sources": _sources(decisions, start)})
     told.step("measure", 0, 1)
     result = PretrainResult(
         folder=str(folder),
@@ -83,39 +88,39 @@ def pretrain(
     return result
 
 
-def start_folder(parts: Parts, recipe: Pretrain) -> Path | None:
-    """The base whose weights a recipe goes on from; None when it begins with text. Raises TrainingError when there is none."""
-    if not recipe.start:
-        return None
-    folder: Path = parts.settings.share / recipe.start
-    if (folder / "config.json").is_file():
-        return folder
-    raise TrainingError(f"start: {recipe.start} holds no model.", "Name a model folder, as models/nano.")
-
-
 def _run_folder(parts: Parts, recipe: Pretrain, corpus: str, out: Path | None, start: Path | None) -> Path:
     """The folder of the first stage's run: what the second stage does not change decides."""
-    first = recipe.model_dump(mode="json", exclude={"decisions", "teaching"})
+    later = ("decisions", "teaching", "blend")
+    first = {k: v for k, v in turned(recipe).items() if k not in later}
     begun = {"start": model_digest(start)} if start else {}
     key = digest_json({"recipe": first, "corpus": corpus, **begun})
     run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"
+    if start:
+        require_apart(start, run)
     mark = run / "run.json"
-    if mark.is_file() and json.loads(mark.read_bytes())["key"] != key:
-        raise TrainingError(f"{run} holds a run of another recipe, text or start.", "Give another --out.")
+    if mark.is_file() and _key_of(mark) != key:
+        raise RecipeError(f"{run} holds a run of another recipe, text or start.", "Give another --out.")
     write_json(mark, {"key": key, "recipe": first, "corpus": corpus, **begun})
     return run
 
 
+def _key_of(mark: Path) -> str | None:
+    try:
+        return str(json.loads(mark.read_bytes())["key"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 def base_decisions(parts: Parts, recipe: Pretrain) -> list[Example]:
     """Training rows of the sources that the recipe names: the project's own, so that real sources can still be left out."""
-    _, splits = assemble(parts.settings.share)
+    most = recipe.decisions.own_cap or OWN_CAP
+    _, splits = assemble(parts.settings.share, own_cap=most)
     return [e for e in splits["train"] for _ in range(recipe.decisions.repeats(e))]
 
 
 def _sources(decisions: Sequence[Example], start: Path | None) -> list[str]:
     """Gate sources that a base has learnt from, before and now."""
-    made = start / "made.json" if start else None
-    before = json.loads(made.read_bytes())["gate_sources"] if made and made.is_file() else []
+    before = learnt_sources(start) if start else []
     return sorted({*before, *(str(e.meta["source"]) for e in decisions)})
 
 

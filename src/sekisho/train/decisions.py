@@ -24,7 +24,7 @@ from ..core.question import Example
 from .batches import Collator, DecisionRows, half_precision, option_logits
 from .checkpoints import Saves, resume_from
 from .losses import decision_loss, taught_loss
-from .recipe import Course, Pretrain
+from .recipe import Course, Pretrain, turned
 from .tokenizer import special_id
 from .trainer import OrderedTrainer
 
@@ -120,7 +120,9 @@ def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
     """What decides how a round goes: another recipe or other rows never go on from these checkpoints."""
     rows = [[e.id, e.state, e.label] for e in examples]
     course = recipe.model_copy(update={"decisions": recipe.decisions.model_copy(update={"rounds": 1})})
-    return digest_json({"recipe": course.model_dump(mode="json", exclude={"teaching"}), "rows": rows})[7:19]
+    return digest_json(
+        {"recipe": {k: v for k, v in turned(course).items() if k != "teaching"}, "rows": rows}
+    )[7:19]
 
 
 def _arguments(recipe: Pretrain, stage: Course, out: Path) -> TrainingArguments:

@@ -194,8 +194,19 @@ def pretrain(
         learn_to_decide(recipe, model, tokenizer, decisions, out, callbacks)
     if recipe.teaching.rows and decisions:
         learn_from_teachers(recipe, model, tokenizer, decisions, out, callbacks)
+    _blend(model, language, recipe.blend)
     _save(model, tokenizer, out / "model")
     return out / "model"
+
+
+@torch.no_grad()
+def _blend(model: Any, start: Path, share: float) -> None:
+    """Move the weights of `model` back towards those it began from, in place: `share` of the way is kept."""
+    if share == 1:
+        return
+    before = Phi3ForCausalLM.from_pretrained(str(start), dtype=torch.float32, local_files_only=True)
+    for weight, old in zip(model.parameters(), before.parameters(), strict=True):
+        weight.lerp_(old, 1 - share)
 
 
 def _learn_language(

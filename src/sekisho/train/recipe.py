@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,12 +57,14 @@ class Decisions(Course):
             (Loshchilov and Hutter 2017).
         sources: how often rows of a gate source are seen in a pass; none of a source that is not named.
         variants: whether the wrapped variants of the authored requests are seen too.
+        own_cap: most wordings of own requests in a language and of a decision; None: as many as the adapter sees.
     """
 
     epochs: float = Field(0.0, ge=0)
     rounds: int = Field(1, ge=1)
     sources: Mapping[str, Annotated[float, Field(ge=0)]] = Field({"authored": 1.0}, json_schema_extra=NEWER)
     variants: bool = Field(True, json_schema_extra=NEWER)
+    own_cap: int | None = Field(None, ge=1, json_schema_extra=NEWER)
 
     def repeats(self, example: Example) -> int:
         """How often a row is seen in a pass."""
@@ -97,11 +100,14 @@ class Pretrain(Frozen):
             steps, and training ends there; a start of 1 keeps the cosine to its end.
         mix: how often documents of a source are repeated; 1 where not named.
         start: a base under `share`, or a path, from whose weights the second stage begins; the first is left out then.
+        blend: share of what was learnt in the weights that are stored; the rest is those of `start` (Wortsman et al. 2022, WiSE-FT). It keeps more of what the start knew
+            than the last step does.
     """
 
     name: str
     kind: Literal["pretrain"] = "pretrain"
     start: str = Field("", json_schema_extra=NEWER)
+    blend: float = Field(1.0, gt=0, le=1, json_schema_extra=NEWER)
     seed: int = 20261121
     architecture: Architecture = Architecture()
     sequence: int = Field(256, ge=32)
@@ -271,7 +277,7 @@ def read_recipe(path: Path, kind: type[R]) -> R:
         RecipeError: naming every unknown or impossible key.
     """
     try:
-        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8"), parse_float=_finite))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise RecipeError(f"{path} cannot be read: {e}.", "Mend the file; it must be TOML in UTF-8.") from e
     except ValidationError as e:
@@ -281,12 +287,20 @@ def read_recipe(path: Path, kind: type[R]) -> R:
         ) from e
 
 
+def _finite(written: str) -> float:
+    """A number of a recipe: TOML knows inf and nan as well, which no setting is."""
+    value = float(written)
+    if not math.isfinite(value):
+        raise tomllib.TOMLDecodeError(f"{written} is no number for a setting")
+    return value
+
+
 def recipe_digest(recipe: Frozen) -> str:
     """Digest of a recipe's canonical JSON. Knobs newer than the first version count only when turned: an old recipe keeps its digest."""
-    return digest_json(_turned(recipe))
+    return digest_json(turned(recipe))
 
 
-def _turned(part: Frozen) -> dict[str, Any]:
+def turned(part: Frozen) -> dict[str, Any]:
     """A recipe, or a part of one, as JSON without newer knobs that stand where they stood before there were any."""
     whole = part.model_dump(mode="json")
     for name, field in type(part).model_fields.items():
@@ -294,5 +308,5 @@ def _turned(part: Frozen) -> dict[str, Any]:
         if field.json_schema_extra == NEWER and value == field.get_default():
             del whole[name]
         elif isinstance(value, Frozen):
-            whole[name] = _turned(value)
+            whole[name] = turned(value)
     return whole

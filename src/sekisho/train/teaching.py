@@ -19,7 +19,7 @@ from ..core.prompt import END
 from ..core.question import Example
 from .batches import DecisionRows
 from .decisions import LONGEST, run_course
-from .recipe import Pretrain, Teaching
+from .recipe import Pretrain, Teaching, turned
 from .teacher import Teachers
 from .tokenizer import special_id
 
@@ -132,4 +132,4 @@ def _stretch(rng: random.Random, words: Sequence[str]) -> list[str]:
 
 def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
     rows = [[e.id, e.state, e.label] for e in examples]
-    return digest_json({"recipe": recipe.model_dump(mode="json"), "rows": rows})[7:19]
+    return digest_json({"recipe": turned(recipe), "rows": rows})[7:19]
