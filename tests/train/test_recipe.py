@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.core.errors import RecipeError
+from sekisho.train import decisions, teaching
 from sekisho.train.eyes_model import EyesRecipe
 from sekisho.train.nli_recipe import NliAdapt, NliTrain
 from sekisho.train.recipe import Finetune, Pretrain, find_recipe, read_recipe, recipe_digest
@@ -56,6 +57,15 @@ def test_the_digest_follows_every_knob() -> None:
     recipe = read_recipe(SHARE / "recipes" / "gate.toml", Finetune)
     assert recipe_digest(recipe) != recipe_digest(recipe.model_copy(update={"clip": 0.9}))
     assert recipe_digest(recipe) == recipe_digest(Finetune.model_validate(recipe.model_dump()))
+
+
+def test_another_blend_is_not_another_training() -> None:
+    rows = requests(2)
+    recipe = Pretrain(name="r", start="s", teaching={"rows": 4})
+    blended = recipe.model_copy(update={"blend": 0.5})
+    for key in (decisions._key, teaching._key):
+        assert key(recipe, rows) == key(blended, rows)
+        assert key(recipe, rows) != key(recipe.model_copy(update={"seed": 1}), rows)
 
 
 def test_rows_are_repeated_by_source_and_corrections_by_their_own_weight() -> None:

@@ -55,7 +55,6 @@ def pretrain(
 
     Raises:
         RecipeError: when `out` holds a run of another recipe, text or start, the recipe learns nothing or from what it must not, or `start` cannot be gone on from.
-        ShelfError: when the weights of `start` cannot be loaded.
     """
     from ..train import pretrain as room
 
@@ -90,8 +89,7 @@ def pretrain(
 
 def _run_folder(parts: Parts, recipe: Pretrain, corpus: str, out: Path | None, start: Path | None) -> Path:
     """The folder of the first stage's run: what the second stage does not change decides."""
-    later = ("decisions", "teaching", "blend")
-    first = {k: v for k, v in turned(recipe).items() if k not in later}
+    first = turned(recipe, ("decisions", "teaching", "blend"))
     begun = {"start": model_digest(start)} if start else {}
     key = digest_json({"recipe": first, "corpus": corpus, **begun})
     run = out or parts.settings.home / "runs" / f"{recipe.name}-{key[7:19]}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import RecipeError
+from ..core.errors import RecipeError, ShelfError
 from ..train.recipe import Pretrain
 from .parts import Parts
 
@@ -38,6 +38,8 @@ def require_course(recipe: Pretrain) -> None:
             f"It learns from the project's own requests alone: {', '.join(OWN_SOURCES)}.",
         )
     learns = (recipe.decisions.epochs or recipe.teaching.rows) and any(recipe.decisions.sources.values())
+    if recipe.blend < 1 and not recipe.start:
+        raise RecipeError("blend: there is no `start` to blend with.", "Name a base, or leave blend out.")
     if recipe.start and not learns:
         raise RecipeError(
             "A recipe with `start` learns nothing.",
@@ -50,7 +52,6 @@ def require_start(folder: Path) -> None:
 
     Raises:
         RecipeError: naming what is missing or cannot be read.
-        ShelfError: when it holds no weights or tokenizer that can be loaded.
     """
     from ..train.fit import load_base
 
@@ -61,7 +62,10 @@ def require_start(folder: Path) -> None:
         card_text(folder)
     except UnicodeDecodeError as e:
         raise RecipeError(f"start: {folder}/README.md is not UTF-8.", "Mend it, or take it away.") from e
-    load_base(folder)
+    try:
+        load_base(folder)
+    except ShelfError as e:
+        raise RecipeError(f"start: {e.what}", "Copy the model folder again.") from e
 
 
 def require_apart(start: Path, run: Path) -> None:

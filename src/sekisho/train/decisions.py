@@ -120,9 +120,7 @@ def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
     """What decides how a round goes: another recipe or other rows never go on from these checkpoints."""
     rows = [[e.id, e.state, e.label] for e in examples]
     course = recipe.model_copy(update={"decisions": recipe.decisions.model_copy(update={"rounds": 1})})
-    return digest_json(
-        {"recipe": {k: v for k, v in turned(course).items() if k != "teaching"}, "rows": rows}
-    )[7:19]
+    return digest_json({"recipe": turned(course, ("teaching", "blend")), "rows": rows})[7:19]
 
 
 def _arguments(recipe: Pretrain, stage: Course, out: Path) -> TrainingArguments:

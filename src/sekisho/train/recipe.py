@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -100,7 +100,7 @@ class Pretrain(Frozen):
             steps, and training ends there; a start of 1 keeps the cosine to its end.
         mix: how often documents of a source are repeated; 1 where not named.
         start: a base under `share`, or a path, from whose weights the second stage begins; the first is left out then.
-        blend: share of what was learnt in the weights that are stored; the rest is those of `start` (Wortsman et al. 2022, WiSE-FT). It keeps more of what the start knew
+        blend: share of what was learnt in the weights that are stored; the rest is those of `start` (Wortsman et al. 2022, WiSE-FT), without which there is none. It keeps more of what the start knew
             than the last step does.
     """
 
@@ -300,11 +300,13 @@ def recipe_digest(recipe: Frozen) -> str:
     return digest_json(turned(recipe))
 
 
-def turned(part: Frozen) -> dict[str, Any]:
-    """A recipe, or a part of one, as JSON without newer knobs that stand where they stood before there were any."""
-    whole = part.model_dump(mode="json")
+def turned(part: Frozen, leave: Collection[str] = ()) -> dict[str, Any]:
+    """A recipe, or a part of one, as JSON without newer knobs that stand where they stood before there were any, and without the knobs to `leave` out."""
+    whole = part.model_dump(mode="json", exclude=set(leave))
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
+        if name in leave:
+            continue
         if field.json_schema_extra == NEWER and value == field.get_default():
             del whole[name]
         elif isinstance(value, Frozen):

@@ -132,4 +132,4 @@ def _stretch(rng: random.Random, words: Sequence[str]) -> list[str]:
 
 def _key(recipe: Pretrain, examples: Sequence[Example]) -> str:
     rows = [[e.id, e.state, e.label] for e in examples]
-    return digest_json({"recipe": turned(recipe), "rows": rows})[7:19]
+    return digest_json({"recipe": turned(recipe, ("blend",)), "rows": rows})[7:19]
