@@ -278,20 +278,20 @@ def read_recipe(path: Path, kind: type[R]) -> R:
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text(encoding="utf-8"), parse_float=_finite))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        raise RecipeError(f"{path} cannot be read: {e}.", "Mend the file; it must be TOML in UTF-8.") from e
     except ValidationError as e:
         wrong = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors())
         raise RecipeError(
             f"{path} has wrong keys: {wrong}.", f"Valid keys: {', '.join(kind.model_fields)}."
         ) from e
+    except (OSError, ValueError) as e:
+        raise RecipeError(f"{path} cannot be read: {e}.", "Mend the file; it must be TOML in UTF-8.") from e
 
 
 def _finite(written: str) -> float:
     """A number of a recipe: TOML knows inf and nan as well, which no setting is."""
     value = float(written)
     if not math.isfinite(value):
-        raise tomllib.TOMLDecodeError(f"{written} is no number for a setting")
+        raise ValueError(f"{written} is no number for a setting")
     return value
 
 
