@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import zlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,3 +48,17 @@ def test_a_scope_survives_json() -> None:
     again = Scope.model_validate_json(scope.model_dump_json())
     assert again.reader().share(SEEN[1]) == 1.0
     assert len(scope.grams) < 10_000
+
+
+def test_a_scope_of_the_smaller_field_is_still_read() -> None:
+    """Releases from before have 2^21 places; a text is looked up in as many as the field has."""
+    field = bytearray((1 << 21) // 8)
+    for text in SEEN:
+        plain = f"\n{text.casefold()}\n"
+        for i in range(len(plain) - 2):
+            place = zlib.crc32(plain[i : i + 3].encode()) % (1 << 21)
+            field[place >> 3] |= 1 << (place & 7)
+    packed = base64.b64encode(zlib.compress(bytes(field))).decode()
+    reader = Scope(grams=packed, least=0.5, longest=100).reader()
+    assert [reader.share(t) for t in SEEN] == [1.0, 1.0, 1.0]
+    assert reader.unfamiliar("zxqv jjkw ppqz")

@@ -37,7 +37,7 @@ class Judgement(Frozen):
         type: the question's type; None for free text.
         name: the client's question id; never shown to the model.
         probabilities: calibrated, by option key; empty for free text and when no readable answer came.
-        raw: the engine's uncalibrated probabilities, same keys.
+        raw: uncalibrated probabilities, same keys: the engine's; the gate's are pooled with those of its reader of n-grams, where the release has one.
         answer: the model's own answer: the likeliest key; None when there was none.
         decision: for the gate, what was released (ALLOW, ESCALATE, DENY); for other tasks the answer, or `released`, `interrupted`.
         reasons: machine-readable reasons, in order: `model`, `below_threshold`, `unfamiliar`, `rule:NAME`, `engine_timeout` …

@@ -16,6 +16,7 @@ from ..core.question import Frozen
 from ..core.records import Proof
 from ..ledger import views
 from ..shelf import Release, write_json
+from ..tasks.sidecar import copy_sidecar
 from ..train.fit import load_adapted
 from ..train.tokenizer import decision_ids
 from ..weights.bake import MAX_ROUNDING, compare
@@ -72,7 +73,7 @@ def bake(
         told.step("bake", 1, 3, "export")
         certificate |= export_all(folder, plain, prompts, whole["calibration"]["temperature"], kinds)
         told.step("bake", 2, 3, "keep")
-        (folder / "scope.json").write_bytes((source / "scope.json").read_bytes())
+        copy_sidecar(source, folder)
         release = _release(parts, proof, whole, source, folder, certificate)
         write_json(folder / "release.json", release.model_dump(mode="json"))
         digest = parts.shelf.keep("releases", folder)

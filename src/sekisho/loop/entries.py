@@ -18,6 +18,7 @@ from ..core.records import Judgement, Stamp
 from ..serve.scoring import calibrate
 from ..tasks import gate
 from ..tasks.gate import Reading
+from ..tasks.ngrams import NgramReader
 from ..tasks.policy import GatePolicy
 from ..tasks.scope import ScopeReader
 from .certificate import Certified
@@ -44,6 +45,7 @@ class Serving:
         certified: whether a valid certificate lets anything be allowed.
         users: requests that hold this snapshot.
         release: digest of the release in force; empty where nothing was promoted. The stamp's is of the weights that answer, which need not be its.
+        ngrams: the second reader of requests; None where the release has none.
     """
 
     engine: Engine
@@ -55,6 +57,7 @@ class Serving:
     certified: Certified = field(default_factory=Certified)
     users: Users = field(default_factory=Users, compare=False)
     release: str = ""
+    ngrams: NgramReader | None = None
 
     def guards(self, request: str) -> tuple[str, ...]:
         """Reasons, found without the model, not to allow a request by itself: what serves is not certified, the text is unfamiliar."""
@@ -82,6 +85,10 @@ class Serving:
     def _laned(self) -> Laned | None:
         """Looked up once: to compare an object with a protocol takes a tenth of a millisecond."""
         return self.engine if isinstance(self.engine, Laned) else None
+
+    def pooled(self, request: str, scores: OptionScores) -> OptionScores:
+        """An engine's answer to the gate's question with the second reader's opinion of the request in it; still uncalibrated."""
+        return scores if self.ngrams is None else self.ngrams.pooled(scores, request)
 
     def calibrated(self, question: Question, scores: OptionScores) -> dict[str, float]:
         """Calibrated probabilities by option key."""
@@ -130,7 +137,7 @@ def check_scores(questions: Sequence[Question], scores: Sequence[OptionScores]) 
 
 
 def raw_probabilities(question: Question, scores: OptionScores) -> dict[str, float]:
-    """The engine's own probabilities by option key."""
+    """Probabilities by option key, before calibration."""
     return dict(zip(question.keys, (math.exp(x) for x in scores.logprobs), strict=True))
 
 
@@ -184,9 +191,11 @@ def question_entry(
     level: str | None = None,
 ) -> Judgement:
     """The record of one answered question, not yet with its content; the gate, by name, is read as the gate, at a level."""
+    own = gate.is_gate(asked.name, asked.question)
+    scores = serving.pooled(state, scores) if own else scores
     probabilities = serving.calibrated(asked.question, scores)
     usage = {"input_tokens": float(scores.input_tokens)}
-    if gate.is_gate(asked.name, asked.question):
+    if own:
         reading = gate.read(probabilities, serving.threshold, serving.guards(state))
         record = gate_entry(serving, reading, [state], ("general", level), links)
         raw, stamp = raw_probabilities(asked.question, scores), serving.stamp_for("gate", scores.by)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,18 @@ from ..core.errors import DataError, ShelfError
 from ..core.progress import Progress, Quiet
 from ..core.question import Example, Frozen
 from ..data import format as gateset
+from ..data.corpus import read_corpus
+from ..data.own import read_own
 from ..shelf import write_json
+from ..tasks.ngrams import NgramReader
+from ..tasks.ngrams_fit import fit_ngrams
 from ..tasks.scope import fit_scope
+from ..tasks.sidecar import NGRAMS, SCOPE
 from ..train import fit as room
 from ..train.batches import encode
 from ..train.board import plot, read_points
 from ..train.documents import read_any
-from ..train.recipe import BaseType, Finetune, find_recipe, recipe_digest
+from ..train.recipe import Finetune, find_recipe, recipe_digest
 from ..weights.adapter import save_adapter
 from .corrections import Filed, filed
 from .feasibility import require_feasible
@@ -84,7 +90,7 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
     shelved = _shelved(parts, run)
     if shelved is None:
         model, _ = room.fit(chosen, base, examples, run, _Curve(told, run), free_memory())
-        shelved = _shelve(parts, model, made, examples, chosen.base_type)
+        shelved = _shelve(parts, model, made, examples, chosen)
     folder, adapter = shelved
     counts = _counts(corrections, corrected)
     candidate = Candidate(adapter=adapter, folder=str(folder), run=str(run), **counts, **made)
@@ -124,17 +130,35 @@ def _counts(corrections: Filed, trained: Sequence[Example]) -> dict[str, Any]:
 
 
 def _shelve(
-    parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Example], held: BaseType
+    parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Example], recipe: Finetune
 ) -> tuple[Path, str]:
-    """Put the adapter on the shelf, with the scope of what it has seen beside its weights."""
+    """Put the adapter on the shelf, with the scope of what it has seen and the reader of n-grams beside its weights."""
     calibration = [e.meta["text"] for e in read_split(parts, "calibration")]
-    scope = fit_scope((str(e.meta["text"]) for e in seen), [str(t) for t in calibration])
+    texts = chain((str(e.meta["text"]) for e in seen), read_by_base(parts))
+    scope = fit_scope(texts, [str(t) for t in calibration])
+    reader = reader_of(seen, recipe)
     with parts.shelf.building("adapters") as folder:
-        save_adapter(model, folder, base=made["base"], recipe=made["recipe"], held=held)
-        write_json(folder / "scope.json", scope.model_dump())
+        save_adapter(model, folder, base=made["base"], recipe=made["recipe"], held=recipe.base_type)
+        write_json(folder / SCOPE, scope.model_dump())
+        if reader is not None:
+            reader.save(folder / NGRAMS)
         write_json(folder / "made.json", made)
         digest = parts.shelf.keep("adapters", folder)
     return parts.shelf.path("adapters", digest), digest
+
+
+def read_by_base(parts: Parts) -> Iterator[str]:
+    """Texts that the base has read, as far as that is known: one that was made here has `made.json`, and has read the bundled text and the own requests."""
+    data = parts.settings.share / "data"
+    if (base_folder(parts) / "made.json").is_file():
+        yield from (d.text for d in read_corpus(data) if not d.held_out())
+        yield from (w.request.text for w in read_own(data))
+
+
+def reader_of(seen: Sequence[Example], recipe: Finetune) -> NgramReader | None:
+    """The reader of n-grams that a recipe asks for; None when it asks for none."""
+    asked = recipe.ngrams
+    return fit_ngrams(seen, asked.share, asked.decay, recipe.correction_weight, recipe.seed)
 
 
 def data_digest(examples: Sequence[Example]) -> str:

@@ -157,6 +157,7 @@ class Judge:
             except SekishoError as e:
                 readings.append(gate.unread(e.code))
                 continue
+            scores = serving.pooled(request, scores)
             probabilities = serving.calibrated(question, scores)
             found = serving.guards(request)
             readings.append(gate.read(probabilities, serving.threshold, found))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.canonical import digest_json, new_id, utc_now
+from ..core.deciding import OPTIONS
 from ..core.progress import Progress, Quiet
 from ..core.question import Example
 from ..core.records import Promotion, Proof
@@ -20,7 +21,7 @@ from ..proof.report import build_report
 from ..proof.verdict import Section
 from ..shelf import write_json
 from ..tasks import gate
-from ..tasks.scope import Scope
+from ..tasks.sidecar import Sidecar, read_sidecar
 from ..train.batches import score_examples
 from ..train.fit import load_adapted, load_base
 from .certificate import certificate_of, in_force
@@ -121,14 +122,14 @@ def gather_splits(parts: Parts) -> dict[str, list[Example]]:
 
 
 def score_adapter(parts: Parts, adapter: str, splits: Mapping[str, Sequence[Example]]) -> Scores:
-    """Score splits with base and adapter as trained (gates not yet folded), with the adapter's own scope as guard."""
+    """Score splits with base and adapter as trained (gates not yet folded), with the adapter's own scope and reader of n-grams."""
     folder = parts.shelf.get("adapters", adapter)
     model, tokenizer = load_adapted(base_folder(parts), folder)
-    return score_model(parts, model, tokenizer, _scope(folder), splits)
+    return score_model(parts, model, tokenizer, read_sidecar(folder), splits)
 
 
 def score_release(parts: Parts, release: str, splits: Mapping[str, Sequence[Example]]) -> Scores:
-    """Score splits with a release's own plain weights and scope, whatever has become of base and adapter since.
+    """Score splits with a release's own plain weights and sidecar, whatever has become of base and adapter since.
 
     Raises:
         ShelfError: when the release is missing or its files have changed.
@@ -136,25 +137,21 @@ def score_release(parts: Parts, release: str, splits: Mapping[str, Sequence[Exam
     return score_model(parts, *load_release(parts, release), splits)
 
 
-def load_release(parts: Parts, release: str) -> tuple[Any, Any, Scope]:
-    """Model, tokenizer and scope of a release. Raises as `score_release`."""
+def load_release(parts: Parts, release: str) -> tuple[Any, Any, Sidecar]:
+    """Model, tokenizer and sidecar of a release. Raises as `score_release`."""
     folder, _ = parts.shelf.release(release)
-    return *load_base(folder / "model"), _scope(folder)
-
-
-def _scope(folder: Path) -> Scope:
-    return Scope.model_validate_json((folder / "scope.json").read_bytes())
+    return *load_base(folder / "model"), read_sidecar(folder)
 
 
 def score_model(
-    parts: Parts, model: Any, tokenizer: Any, scope: Scope, splits: Mapping[str, Sequence[Example]]
+    parts: Parts, model: Any, tokenizer: Any, beside: Sidecar, splits: Mapping[str, Sequence[Example]]
 ) -> Scores:
     """Score splits with a loaded model, then fit temperature and threshold on the calibration split alone.
 
     A row that does not fit the context is ESCALATE, as it is when serving.
     """
     scored = {
-        name: score_rows(model, tokenizer, scope, examples, parts.settings.context)
+        name: score_rows(model, tokenizer, beside, examples, parts.settings.context)
         for name, examples in splits.items()
     }
     fitted = calibration.fit(scored["calibration"], data_digest(splits["calibration"]))
@@ -164,21 +161,25 @@ def score_model(
 
 
 def score_rows(
-    model: Any, tokenizer: Any, scope: Scope, examples: Sequence[Example], context: int
+    model: Any, tokenizer: Any, beside: Sidecar, examples: Sequence[Example], context: int
 ) -> list[Scored]:
-    """Score rows with a loaded model and a scope as guard; nothing is fitted. A row that does not fit the context is ESCALATE."""
-    reader = scope.reader()
+    """Score rows as they are judged: a loaded model, pooled with the reader of n-grams, and the scope as guard; nothing is fitted.
+
+    A row that does not fit the context is ESCALATE.
+    """
     logprobs = dict(score_examples(model, tokenizer, examples, context=context))
-    guards = [gate.guards(str(e.meta["text"]), reader) for e in examples]
-    return [_scored(e, logprobs.get(i), guards[i]) for i, e in enumerate(examples)]
+    return [_scored(e, logprobs.get(i), beside) for i, e in enumerate(examples)]
 
 
-def _scored(example: Example, logprobs: Sequence[float] | None, guards: tuple[str, ...]) -> Scored:
+def _scored(example: Example, logprobs: Sequence[float] | None, beside: Sidecar) -> Scored:
+    text = str(example.meta["text"])
+    guards = gate.guards(text, beside.scope)
     if logprobs is None:
         guards = ("too_large", *guards)
         return Scored(example.id, example.label, measures.UNANSWERED, guards, example.meta, example.group)  # type: ignore[arg-type]
     by_key = dict(zip(example.question.keys, logprobs, strict=True))
-    three = (by_key["ALLOW"], by_key["DENY"], by_key["ESCALATE"])
+    three = tuple(by_key[o] for o in OPTIONS)
+    three = three if beside.ngrams is None else beside.ngrams.pool(three, text)
     return Scored(example.id, example.label, three, guards, example.meta, example.group)  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from ..proof.report import render_html, short_card
 from ..proof.verdict import Section
 from ..shelf import write_json
 from ..tasks.scope import fit_scope
+from ..tasks.sidecar import Sidecar
 from ..train import fit as room
 from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from . import gather as gathering
-from .finetune import base_folder, data_digest, training_examples
+from .finetune import base_folder, data_digest, read_by_base, reader_of, training_examples
 from .making import making
 from .parts import Parts
 from .prove import (
@@ -151,9 +153,11 @@ def _both(
 
     model, tokenizer = room.fit(recipe, base_folder(parts), training, run, tell)
     scope = fit_scope(
-        (str(e.meta["text"]) for e in training), [str(e.meta["text"]) for e in splits["calibration"]]
+        chain((str(e.meta["text"]) for e in training), read_by_base(parts)),
+        [str(e.meta["text"]) for e in splits["calibration"]],
     )
-    return score_model(parts, model, tokenizer, scope, splits), baseline_scores(parts, training, splits)
+    beside = Sidecar(scope.reader(), reader_of(training, recipe))
+    return score_model(parts, model, tokenizer, beside, splits), baseline_scores(parts, training, splits)
 
 
 def _section(source: str, mine: Scores, rival: Any) -> Section:

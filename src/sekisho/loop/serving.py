@@ -9,19 +9,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from .. import metrics
 from ..core.canonical import new_id, utc_now
 from ..core.engine import EngineInfo
-from ..core.errors import ConflictError, SekishoError, ShelfError
+from ..core.errors import ConflictError, SekishoError
 from ..core.records import Contract, Policy, Stamp
 from ..host.awake import Awake
 from ..host.gpu import require_device
 from ..ledger import views
 from ..shelf import Release, read_release
 from ..tasks.policy import document_digest, policy_of
-from ..tasks.scope import Scope
+from ..tasks.sidecar import read_sidecar
 from .certificate import certified
 from .entries import Serving
 from .judge import Judge
@@ -89,7 +87,7 @@ async def start_serving(parts: Parts) -> Serving:
         )
     # In threads, as every byte of the release is read, and a server may be answering meanwhile.
     folder, release = await asyncio.to_thread(parts.shelf.release, promotion.release)
-    scope = await asyncio.to_thread(lambda: _scope(folder).reader())
+    beside = await asyncio.to_thread(read_sidecar, folder)
     engine = await asyncio.to_thread(parts.engine_for, folder, release)
     await engine.start()
     shown = await asyncio.to_thread(certified, parts, release)
@@ -99,17 +97,11 @@ async def start_serving(parts: Parts) -> Serving:
         policy=policy_of(parts.policy_document),
         temperatures=release.temperatures,
         threshold=max(release.threshold, shown.threshold),
-        scope=scope,
+        scope=beside.scope,
         certified=shown,
         release=promotion.release,
+        ngrams=beside.ngrams,
     )
-
-
-def _scope(folder: Path) -> Scope:
-    try:
-        return Scope.model_validate_json((folder / "scope.json").read_bytes())
-    except (OSError, ValidationError) as e:
-        raise ShelfError(f"{folder / 'scope.json'} cannot be read: {e}.", "Bake again.") from e
 
 
 def stamp_of(parts: Parts, tagged: str, release: Release, info: EngineInfo) -> Stamp:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from ..core.question import Frozen
 
-_BITS = 1 << 21
+_BITS = 1 << 24
 _GRAM = 3
 
 
@@ -21,7 +21,7 @@ class Scope(Frozen):
     """A set of hashed character 3-grams.
 
     Attributes:
-        grams: base64 of a deflated bit field of 2^21 places.
+        grams: base64 of a deflated bit field; earlier ones have 2^21 places, new ones 2^24, of which a million known grams fill few.
         least: share of known grams below which a text is unfamiliar.
         longest: characters above which a text is unfamiliar.
     """
@@ -43,7 +43,7 @@ class ScopeReader:
 
     def share(self, text: str) -> float:
         """Share of the text's 3-grams that are known, 0 to 1; 0 for a text without any."""
-        places = list(_places(text))
+        places = list(_places(text, 8 * len(self._field)))
         known = sum(self._field[p >> 3] >> (p & 7) & 1 for p in places)
         return known / len(places) if places else 0.0
 
@@ -56,13 +56,13 @@ def fit_scope(training: Iterable[str], calibration: Sequence[str], strange: floa
     """Learn a scope.
 
     Args:
-        training: texts whose grams are known.
+        training: texts whose grams are known: what the adapter learns from, and what its base has read.
         calibration: unseen texts of the same kind; the bound is set so that about `strange` of them are unfamiliar.
         strange: that share.
     """
     field = bytearray(_BITS // 8)
     for text in training:
-        for place in _places(text):
+        for place in _places(text, _BITS):
             field[place >> 3] |= 1 << (place & 7)
     reader = ScopeReader(bytes(field), 0.0, 0)
     shares = sorted(reader.share(t) for t in calibration) or [1.0]
@@ -71,8 +71,8 @@ def fit_scope(training: Iterable[str], calibration: Sequence[str], strange: floa
     return Scope(grams=packed, least=shares[int(strange * len(shares))], longest=longest)
 
 
-def _places(text: str) -> Iterable[int]:
-    """Places in the bit field of a text's grams. Width and case are folded; the bounds of the text count as a gram."""
+def _places(text: str, bits: int) -> Iterable[int]:
+    """Places of a text's grams in a field of so many bits. Width and case are folded; the bounds of the text count as a gram."""
     plain = f"\n{unicodedata.normalize('NFKC', text).casefold()}\n"
     for i in range(len(plain) - _GRAM + 1):
-        yield zlib.crc32(plain[i : i + _GRAM].encode("utf-8", "surrogatepass")) % _BITS
+        yield zlib.crc32(plain[i : i + _GRAM].encode("utf-8", "surrogatepass")) % bits

@@ -179,6 +179,18 @@ class Lora(Frozen):
     targets: tuple[str, ...] = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
 
 
+class Ngrams(Frozen):
+    """A second reader of the gate's requests beside the model: a linear one over n-grams of characters and words.
+
+    Attributes:
+        share: its part of the pooled log-probabilities; 0 is no such reader.
+        decay: weight of half the squared norm of its weights beside the summed loss.
+    """
+
+    share: float = Field(0.0, ge=0, lt=1)
+    decay: float = Field(0.1, gt=0)
+
+
 class Finetune(Frozen):
     """Recipe of an adapter.
 
@@ -235,6 +247,7 @@ class Finetune(Frozen):
     decision_weight: float = Field(1.0, gt=0, json_schema_extra=NEWER)
     language_weight: float = Field(0.0, ge=0, json_schema_extra=NEWER)
     watch: Watch = Field(Watch(), json_schema_extra=NEWER)
+    ngrams: Ngrams = Field(Ngrams(), json_schema_extra=NEWER)
     lora: Lora = Lora()
     pet: Pet = Pet()
     bf16: bool = True
