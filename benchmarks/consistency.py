@@ -5,8 +5,8 @@
 The served release of a home (`sekisho up` makes one) over every real row of its hold-out, as it serves: temperature, the stricter of its
 own and the certificate's threshold, guards. Beside it, each with its own calibration and threshold on the same rows, the language model
 alone, without the reader of n-grams that the release pools it with, and the linear baseline.
-**Written** paraphrases are those of `data/paraphrases`, two a request, 186 requests; 104 of them, the **second round**, were written after
-the gate was chosen, and nothing was chosen by them. **Worded** ones are made from every real row of at most
+**Written** paraphrases are those of `data/paraphrases`, two a request, 186 requests; 104 of them, the **second round**, were written
+after the first 82 had been looked at for several choices. **Worded** ones are made from every real row of at most
 200 characters by five changes of courtesy and punctuation. **wordings** are the project's own requests that nothing was trained on: three
 English wordings of each and two Japanese ones; they are not counted in `all`. Consistency is the mean over requests of the share of pairs (the request and
 its paraphrases) that are decided the same; *answered or not* takes ESCALATE and DENY for one. A rule that escalates everything would be consistent too: so read it beside the other columns.
@@ -223,7 +223,8 @@ def run(house: Any, quick: bool = False) -> int:
         print(f"\ncertificate: {bound}, fault {shown.fault}")
     decided = measures.decisions(scored, temperature, tau)
     kept = [
-        consistency(decided, asked.rows, asked.sets[name])["score"] for name in ("written", "second round")
+        consistency(decided, asked.rows, asked.sets[name])["score"] or 0.0
+        for name in ("written", "second round")
     ]
     print(f"consistency on written paraphrases {kept[0]:.3f}, second round {kept[1]:.3f}, target > {TARGET}")
     return 0 if shown.fault is None and min(kept) > TARGET else 1

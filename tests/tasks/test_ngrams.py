@@ -100,6 +100,12 @@ def test_a_pooled_opinion_is_one_and_lies_between_both(reader: NgramReader, text
         assert low - 1e-9 <= pooled[i] - pooled[j] <= high + 1e-9
 
 
+def test_of_a_very_long_text_the_model_speaks_alone(reader: NgramReader) -> None:
+    model = (-1.0, -1.0, -1.2)
+    assert reader.pool(model, "請求書 " * 3000) == model
+    assert reader.pool(model, "請求書 " * 2000) != model
+
+
 def test_what_the_model_holds_impossible_stays_so(reader: NgramReader) -> None:
     pooled = reader.pooled(OptionScores(logprobs=(-math.inf, 0.0, -math.inf), input_tokens=7), "予約")
     assert (pooled.logprobs[0], pooled.logprobs[1], pooled.input_tokens) == (-math.inf, 0.0, 7)
@@ -147,6 +153,10 @@ def test_a_file_that_is_none_is_told(reader: NgramReader, tmp_path) -> None:
             read_ngrams(path)
     with pytest.raises(ShelfError, match="cannot be read"):
         read_ngrams(tmp_path / "none")
+    for said in ("[" * 100_000, "{}", "[]", "7"):
+        save_file({"keys": np.zeros(1, np.uint32)}, path, metadata={"ngrams": said})
+        with pytest.raises(ShelfError, match="cannot be read"):
+            read_ngrams(path)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,15 @@ def test_a_file_that_is_none_is_told(reader: NgramReader, tmp_path) -> None:
         {"weights": np.full((3, 3), math.inf, np.float16)},
         {"weights": np.zeros((3, 2), np.float16)},
         {"bias": np.full(3, -math.inf, np.float32)},
+        {"keys": np.array([[1], [2], [3]], np.uint32)},
+        {"keys": np.array([1, 2, 3], np.int64)},
+        {"rarity": np.array([1, 0, 1], np.float32)},
+        {"rarity": np.array([1, 1e30, 1], np.float32)},
+        {"weights": np.zeros((3, 3), np.float64)},
         {"said": '{"rows": 0, "share": 0.5, "longest": [4, 2]}'},
+        {"said": '{"rows": Infinity, "share": 0.5, "longest": [4, 2]}'},
+        {"said": '{"rows": "9", "share": 0.5, "longest": [4, 2]}'},
+        {"said": '{"rows": 9, "share": NaN, "longest": [4, 2]}'},
         {"said": '{"rows": 9, "share": 1.5, "longest": [4, 2]}'},
         {"said": '{"rows": 9, "share": 0.5, "longest": [4, 3]}'},
     ],

@@ -3,9 +3,11 @@ from __future__ import annotations
 import base64
 import zlib
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sekisho.core.errors import ShelfError
 from sekisho.tasks.scope import Scope, fit_scope
 
 SEEN = [
@@ -48,6 +50,24 @@ def test_a_scope_survives_json() -> None:
     again = Scope.model_validate_json(scope.model_dump_json())
     assert again.reader().share(SEEN[1]) == 1.0
     assert len(scope.grams) < 10_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grams": "no base64"},
+        {"grams": base64.b64encode(b"not deflated").decode()},
+        {"grams": base64.b64encode(zlib.compress(b"")).decode()},
+        {"grams": base64.b64encode(zlib.compress(b"\xff")).decode()},
+        {"grams": base64.b64encode(zlib.compress(bytes(1 << 28))).decode()},
+        {"least": float("nan")},
+        {"least": -1.0},
+        {"longest": -1},
+    ],
+)
+def test_a_damaged_scope_is_told_and_not_taken_for_one(change) -> None:
+    with pytest.raises(ShelfError, match="damaged"):
+        fit_scope(SEEN, SEEN).model_copy(update=change).reader()
 
 
 def test_a_scope_of_the_smaller_field_is_still_read() -> None:

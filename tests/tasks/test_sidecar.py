@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from sekisho.core.errors import ShelfError
@@ -46,3 +49,19 @@ def test_a_damaged_file_is_told_by_its_name(adapter) -> None:
     (adapter / SCOPE).write_text("{}")
     with pytest.raises(ShelfError, match=SCOPE):
         read_sidecar(adapter)
+
+
+def test_what_only_serves_needs_nothing_that_trains(adapter) -> None:
+    fit_ngrams(ROWS, share=0.4, decay=0.1).save(adapter / NGRAMS)
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'sklearn', 'scipy', 'tokenizers'): sys.modules[name] = None\n"
+        "from pathlib import Path\n"
+        "from sekisho.tasks.sidecar import read_sidecar\n"
+        "beside = read_sidecar(Path(sys.argv[1]))\n"
+        "print(beside.ngrams.pool((-1.0, -1.0, -1.2), 'x') != (-1.0, -1.0, -1.2))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(adapter)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "True"

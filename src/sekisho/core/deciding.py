@@ -1,6 +1,6 @@
 """Deciding: calibrated probabilities in, ALLOW, ESCALATE or DENY out. Pure, and never looser than the model.
 
-It lies in core so that serving needs neither numpy nor scipy, and so that what is proved is what is served:
+It lies in core so that what is proved is what is served:
 `proof.measures.released` is the same rule over arrays, and a test holds the two together.
 """
 

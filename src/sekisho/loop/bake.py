@@ -65,6 +65,7 @@ def bake(
     if digest_json(whole) != proof.report:
         raise ConflictError(f"The file of proof {proof.id} was changed.", "Run `sekisho prove` again.")
     source = parts.shelf.get("adapters", proof.candidate)
+    parts.shelf.digest_of("adapters", source)
     told.step("bake", 0, 3, "fold")
     kinds = (*parts.settings.exports.split(","), parts.settings.weights)
     require_kind(parts.settings.weights)

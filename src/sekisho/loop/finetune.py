@@ -21,7 +21,7 @@ from ..data.corpus import read_corpus
 from ..data.own import read_own
 from ..shelf import write_json
 from ..tasks.ngrams import NgramReader
-from ..tasks.ngrams_fit import fit_ngrams
+from ..tasks.ngrams_fit import check_decisions, fit_ngrams
 from ..tasks.scope import fit_scope
 from ..tasks.sidecar import NGRAMS, SCOPE
 from ..train import fit as room
@@ -85,6 +85,8 @@ def finetune(parts: Parts, recipe: str | None = None, progress: Progress | None 
         "recipe": recipe_digest(chosen),
         "data": data_digest(examples),
     }
+    if chosen.ngrams.share:
+        check_decisions(examples)
     run = settings.home / "runs" / f"{chosen.name}-{digest_json(made)[7:19]}"
     write_json(run / "recipe.json", {"recipe": chosen.model_dump(mode="json"), **made})
     shelved = _shelved(parts, run)
@@ -148,7 +150,7 @@ def _shelve(
 
 
 def read_by_base(parts: Parts) -> Iterator[str]:
-    """Texts that the base has read, as far as that is known: one that was made here has `made.json`, and has read the bundled text and the own requests."""
+    """Texts like those the base has read, as far as that is known: of one that was made here, which has `made.json`, the bundled running text and the own requests in all their wordings."""
     data = parts.settings.share / "data"
     if (base_folder(parts) / "made.json").is_file():
         yield from (d.text for d in read_corpus(data) if not d.held_out())

@@ -60,13 +60,14 @@ def prove(parts: Parts, adapter: str | None = None, progress: Progress | None = 
     told = progress or Quiet()
     folder = parts.shelf.get("adapters", adapter) if adapter else _newest(parts)
     splits = gather_splits(parts)
+    digest = parts.shelf.digest_of("adapters", folder)
     told.step("prove", 0, 3, "candidate")
     mine = score_adapter(parts, folder.name, splits)
     told.step("prove", 1, 3, "baseline")
     rival = baseline_scores(parts, training_examples(parts), splits)
     told.step("prove", 2, 3, "serving model")
     found = verdict.judge(sections(mine, rival), comparison=_comparison(parts, mine, splits))
-    proof = _record(parts, parts.shelf.digest_of("adapters", folder), mine, rival, found, splits)
+    proof = _record(parts, digest, mine, rival, found, splits)
     told.step("prove", 3, 3)
     return proof
 

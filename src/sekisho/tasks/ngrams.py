@@ -26,6 +26,11 @@ from ..core.question import OptionScores
 CHARACTERS, WORDS = 4, 2
 """The longest n-grams of characters and of words."""
 
+MOST = 10_000
+"""Characters above which the reader has no opinion: counting is fast, folding a long text of combining marks is not."""
+
+_DTYPES = {"keys": np.uint32, "rarity": np.float32, "weights": np.float16, "bias": np.float32}
+_RAREST = 100.0
 _START = np.uint64(0xCBF29CE484222325)
 _START_WORDS = np.uint64(0x84222325CBF29CE4)
 _STEP = np.uint64(0x100000001B3)
@@ -100,7 +105,12 @@ class NgramReader:
         return logged
 
     def pool(self, logprobs: Sequence[float], text: str) -> tuple[float, ...]:
-        """Return the pooled log-probabilities [3] of a model's [3], both by OPTIONS; they sum to 1 after exp."""
+        """Return the pooled log-probabilities [3] of a model's [3], both by OPTIONS; they sum to 1 after exp.
+
+        Of a text over MOST characters they are the model's own.
+        """
+        if len(text) > MOST:
+            return tuple(logprobs)
         mixed = (1.0 - self.share) * np.asarray(logprobs, dtype=np.float64) + self.share * self.logprobs(text)
         peak = float(mixed.max())
         return tuple((mixed - peak - np.log(np.exp(mixed - peak).sum())).tolist())
@@ -113,7 +123,7 @@ class NgramReader:
         """Write a safetensors file; no code can lie in one."""
         from safetensors.numpy import save_file
 
-        arrays: dict[str, Any] = {k: getattr(self, k) for k in ("keys", "rarity", "weights", "bias")}
+        arrays: dict[str, Any] = {k: getattr(self, k) for k in _DTYPES}
         said = {"rows": self.rows, "share": self.share, "longest": [CHARACTERS, WORDS]}
         save_file(arrays, path, metadata={"ngrams": json.dumps(said)})
 
@@ -129,10 +139,18 @@ def read_ngrams(path: Path) -> NgramReader:
     try:
         with safe_open(path, framework="numpy") as file:
             said = json.loads((file.metadata() or {})["ngrams"])
-            arrays = {k: file.get_tensor(k) for k in ("keys", "rarity", "weights", "bias")}
-        reader = NgramReader(**arrays, rows=int(said["rows"]), share=float(said["share"]))
+            arrays = {k: file.get_tensor(k) for k in _DTYPES}
+        reader = NgramReader(**arrays, rows=said["rows"], share=said["share"])
         whole = said["longest"] == [CHARACTERS, WORDS] and _fits(reader)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        SafetensorError,
+    ) as e:
         raise ShelfError(f"{path} cannot be read: {e}.", "Bake again.") from e
     if not whole:
         raise ShelfError(f"{path} is no reader of n-grams.", "Train and bake again.")
@@ -140,10 +158,16 @@ def read_ngrams(path: Path) -> NgramReader:
 
 
 def _fits(reader: NgramReader) -> bool:
-    """Whether the parts of a reader are of one size, of numbers, in order."""
+    """Whether the parts of a reader are of the right kinds and of one size, of numbers that no text can turn into none, in order."""
     known = len(reader.keys)
-    finite = np.isfinite(reader.rarity).all() and np.isfinite(reader.weights).all()
-    shapes = reader.rarity.shape == (known,) and reader.weights.shape == (known, len(OPTIONS))
+    shapes = {"keys": (known,), "rarity": (known,), "weights": (known, len(OPTIONS)), "bias": (len(OPTIONS),)}
+    if any(
+        getattr(reader, k).shape != shapes[k] or getattr(reader, k).dtype != d for k, d in _DTYPES.items()
+    ):
+        return False
+    if type(reader.rows) is not int or type(reader.share) is not float:
+        return False
     ordered = bool((reader.keys[1:] > reader.keys[:-1]).all())
-    taught = reader.bias.shape == (len(OPTIONS),) and bool(np.isfinite(reader.bias.max()))
-    return bool(finite and shapes and ordered and taught and reader.rows > 0 and 0 <= reader.share < 1)
+    rarity = bool(((reader.rarity > 0) & (reader.rarity < _RAREST)).all())
+    taught = bool(np.isfinite(reader.bias.max()) and np.isfinite(reader.weights).all())
+    return ordered and rarity and taught and 0 < reader.rows < 1 << 53 and 0 <= reader.share < 1

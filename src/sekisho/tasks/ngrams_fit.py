@@ -36,11 +36,8 @@ def fit_ngrams(
         return None
     from sklearn.linear_model import LogisticRegression
 
+    check_decisions(examples)
     labels = np.array([OPTIONS.index(e.label) for e in examples])
-    if len(set(labels.tolist())) < 2:
-        raise DataError(
-            f"All of {len(examples)} training rows have one decision.", "Give rows of at least two."
-        )
     texts = [counted(str(e.meta["text"])) for e in examples]
     keys, rarity = _vocabulary(texts)
     model = LogisticRegression(C=1.0 / decay, max_iter=300, random_state=seed)
@@ -48,6 +45,14 @@ def fit_ngrams(
     model.fit(_matrix(texts, keys, rarity), labels, sample_weight=seen)
     weights, bias = _by_option(model)
     return NgramReader(keys, rarity, weights, bias, len(examples), share)
+
+
+def check_decisions(examples: Sequence[Example]) -> None:
+    """Raise DataError when fewer than two decisions occur. To be asked before anything is trained for long."""
+    if len({e.label for e in examples}) < 2:
+        raise DataError(
+            f"All of {len(examples)} training rows have one decision.", "Give rows of at least two."
+        )
 
 
 def _vocabulary(

@@ -11,9 +11,12 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 
+from ..core.errors import ShelfError
 from ..core.question import Frozen
 
 _BITS = 1 << 24
+_SIZES = ((1 << 21) // 8, _BITS // 8)
+"""Bytes of a field: earlier scopes have the smaller one."""
 _GRAM = 3
 
 
@@ -31,8 +34,19 @@ class Scope(Frozen):
     longest: int
 
     def reader(self) -> ScopeReader:
-        """Unpack the bit field once, for many questions."""
-        return ScopeReader(zlib.decompress(base64.b64decode(self.grams)), self.least, self.longest)
+        """Unpack the bit field once, for many questions.
+
+        Raises:
+            ShelfError: it is no field of one of the two sizes, or the bounds are none.
+        """
+        try:
+            inflate = zlib.decompressobj()
+            field = inflate.decompress(base64.b64decode(self.grams), max(_SIZES) + 1)
+        except (ValueError, zlib.error):
+            field = b""
+        if len(field) not in _SIZES or not (0 <= self.least <= 1 and self.longest >= 0):
+            raise ShelfError("The scope is damaged: it would let too much pass, or nothing.", "Bake again.")
+        return ScopeReader(field, self.least, self.longest)
 
 
 class ScopeReader:

@@ -32,7 +32,7 @@ def read_sidecar(folder: Path) -> Sidecar:
     path = folder / SCOPE
     try:
         scope = Scope.model_validate_json(path.read_bytes()).reader()
-    except (OSError, ValidationError) as e:
+    except (OSError, ValidationError, ShelfError) as e:
         raise ShelfError(f"{path} cannot be read: {e}.", "Bake again.") from e
     beside = folder / NGRAMS
     return Sidecar(scope, read_ngrams(beside) if beside.exists() else None)
