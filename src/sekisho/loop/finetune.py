@@ -22,7 +22,7 @@ from ..data.own import read_own
 from ..shelf import write_json
 from ..tasks.ngrams import NgramReader
 from ..tasks.ngrams_fit import check_decisions, fit_ngrams
-from ..tasks.scope import fit_scope
+from ..tasks.scope import Scope, fit_scope
 from ..tasks.sidecar import NGRAMS, SCOPE
 from ..train import fit as room
 from ..train.batches import encode
@@ -135,10 +135,7 @@ def _shelve(
     parts: Parts, model: Any, made: dict[str, str], seen: Sequence[Example], recipe: Finetune
 ) -> tuple[Path, str]:
     """Put the adapter on the shelf, with the scope of what it has seen and the reader of n-grams beside its weights."""
-    calibration = [e.meta["text"] for e in read_split(parts, "calibration")]
-    texts = chain((str(e.meta["text"]) for e in seen), read_by_base(parts))
-    scope = fit_scope(texts, [str(t) for t in calibration])
-    reader = reader_of(seen, recipe)
+    scope, reader = scope_of(parts, seen, read_split(parts, "calibration")), reader_of(seen, recipe)
     with parts.shelf.building("adapters") as folder:
         save_adapter(model, folder, base=made["base"], recipe=made["recipe"], held=recipe.base_type)
         write_json(folder / SCOPE, scope.model_dump())
@@ -155,6 +152,12 @@ def read_by_base(parts: Parts) -> Iterator[str]:
     if (base_folder(parts) / "made.json").is_file():
         yield from (d.text for d in read_corpus(data) if not d.held_out())
         yield from (w.request.text for w in read_own(data))
+
+
+def scope_of(parts: Parts, seen: Sequence[Example], calibration: Sequence[Example]) -> Scope:
+    """The scope of what an adapter and its base have seen, its bound by calibration rows."""
+    known = chain((str(e.meta["text"]) for e in seen), read_by_base(parts))
+    return fit_scope(known, [str(e.meta["text"]) for e in calibration])
 
 
 def reader_of(seen: Sequence[Example], recipe: Finetune) -> NgramReader | None:

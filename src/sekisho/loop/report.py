@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ from ..proof.measures import Scored
 from ..proof.report import render_html, short_card
 from ..proof.verdict import Section
 from ..shelf import write_json
-from ..tasks.scope import fit_scope
 from ..tasks.sidecar import Sidecar
 from ..train import fit as room
 from ..train.recipe import Finetune, find_recipe, read_recipe, recipe_digest
 from . import gather as gathering
-from .finetune import base_folder, data_digest, read_by_base, reader_of, training_examples
+from .finetune import base_folder, data_digest, reader_of, scope_of, training_examples
 from .making import making
 from .parts import Parts
 from .prove import (
@@ -152,10 +150,7 @@ def _both(
         told.step("finetune", int(numbers["step"]), int(numbers["steps"]))
 
     model, tokenizer = room.fit(recipe, base_folder(parts), training, run, tell)
-    scope = fit_scope(
-        chain((str(e.meta["text"]) for e in training), read_by_base(parts)),
-        [str(e.meta["text"]) for e in splits["calibration"]],
-    )
+    scope = scope_of(parts, training, splits["calibration"])
     beside = Sidecar(scope.reader(), reader_of(training, recipe))
     return score_model(parts, model, tokenizer, beside, splits), baseline_scores(parts, training, splits)
 
